@@ -46,7 +46,9 @@ const PROGRAMS: [(&str, &str); 30] = [
 pub fn test(filter: &[&str]) -> Result<()> {
     let started = Instant::now();
     require(&PROGRAMS)?;
-    clients::fetch("docker-buildx", "usr/libexec/docker/cli-plugins/docker-buildx")?;
+    for client in ["docker-buildx", "docker-compose"] {
+        clients::fetch(client, &format!("usr/libexec/docker/cli-plugins/{client}"))?;
+    }
     let machine = Machine::before()?;
     let result = check_all(filter);
     let left = machine.check();

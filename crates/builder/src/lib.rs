@@ -16,7 +16,7 @@ mod result;
 pub mod secrets;
 pub mod solver;
 
-pub use command::container;
+pub use command::{container, mount};
 pub use dockerfile::request::{BuildRequest, NamedContext};
 pub use dockerfile::{build, source_date_epoch};
 pub use error::{BuildError, ErrorKind};

@@ -15,7 +15,6 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
 };
 use bollard_buildkit_proto::pb;
 use crossdock_builder::Images;
-use crossdock_delivery::source::Source;
 use crossdock_oci::Reference;
 use crossdock_platform::Platform;
 use tokio::sync::mpsc;
@@ -32,7 +31,8 @@ use crate::job::{Answer, Job};
 use crate::results::{self, Files};
 use crate::server::Server;
 use crate::solve;
-use crate::sources::BuildHost;
+use crate::sources;
+use crate::surroundings;
 use crate::threads::blocking;
 
 /// The metadata in which a client names its build.
@@ -51,22 +51,20 @@ fn platform_of(platform: Option<&pb::Platform>) -> Platform {
     platform.and_then(results::platform_of).unwrap_or_else(Platform::host)
 }
 
-/// Finds an image: its name with its digest, and its configuration.
+/// Finds an image: its name (another one if a policy says so), its digest, and its configuration.
 fn resolve(
     job: &Job,
     name: &str,
     platform: &Platform,
     mode: &str,
 ) -> anyhow::Result<(String, String, Vec<u8>)> {
-    let session = job.own_session()?;
-    let host = BuildHost { desk: job.house.desk.clone(), session, reporter: job.reporter.clone() };
-    let source = Source::new(Box::new(host), &job.store);
-    let reference: Reference = name.parse()?;
-    let found = Images::resolve(&source, &reference, platform, mode == "pull");
+    let source = surroundings::source(job, job.own_session()?, &job.reporter);
+    let asked: Reference = name.parse()?;
+    let (reference, pull) = sources::allowed_image(&job.policies(), &asked, mode == "pull")?;
+    let found = Images::resolve(&source, &reference, platform, pull);
     let manifest = found.map_err(anyhow::Error::msg)?;
     let image = job.store.load_image(&manifest)?;
-    let name = reference.with_digest(manifest.digest.clone()).to_string();
-    Ok((name, manifest.digest.to_string(), image.config_bytes))
+    Ok((reference.to_string(), manifest.digest.to_string(), image.config_bytes))
 }
 
 #[tonic::async_trait]
@@ -77,6 +75,7 @@ impl LlbBridge for Server {
     ) -> Result<Response<ResolveImageConfigResponse>, Status> {
         let job = self.job_of(&request).await?;
         let request = request.into_inner();
+        job.add_policies(request.source_policies);
         let found = blocking(move || {
             let platform = platform_of(request.platform.as_ref());
             resolve(&job, &request.r#ref, &platform, &request.resolve_mode)
@@ -93,7 +92,17 @@ impl LlbBridge for Server {
         let job = self.job_of(&request).await?;
         let request = request.into_inner();
         let source = request.source.ok_or_else(|| Status::invalid_argument("the call names no source"))?;
-        let Some(name) = source.identifier.strip_prefix("docker-image://").map(str::to_string) else {
+        job.add_policies(request.source_policies);
+        let allowed = job.policies().apply(source.clone());
+        let allowed = allowed.map_err(|error| Failure::of(&error).status())?;
+        let Some(name) = allowed.identifier.strip_prefix("docker-image://").map(str::to_string) else {
+            if allowed != source {
+                // What is used instead has no more to tell.
+                return Ok(Response::new(ResolveSourceMetaResponse {
+                    source: Some(allowed),
+                    ..ResolveSourceMetaResponse::default()
+                }));
+            }
             let message = format!("the source {} cannot be asked for", source.identifier);
             return Err(Status::unimplemented(message));
         };
@@ -104,7 +113,7 @@ impl LlbBridge for Server {
         let (name, digest, config) = found.await.map_err(|failure| failure.status())?;
         let identifier = format!("docker-image://{name}");
         Ok(Response::new(ResolveSourceMetaResponse {
-            source: Some(pb::SourceOp { identifier, attrs: source.attrs }),
+            source: Some(pb::SourceOp { identifier, attrs: allowed.attrs }),
             image: Some(ResolveSourceImageResponse {
                 digest,
                 config,
@@ -123,6 +132,7 @@ impl LlbBridge for Server {
                 CacheEntry { kind: one.r#type, attributes: one.attrs }
             };
             let asked: Vec<CacheEntry> = request.cache_imports.into_iter().map(entry).collect();
+            solving.add_policies(request.source_policies);
             if let Some(definition) = request.definition.filter(|definition| !definition.def.is_empty()) {
                 return match solve::answer(&solving, &definition, &asked) {
                     // BuildKit solves when the result is read. Frontends read files that need not be there.
@@ -210,7 +220,7 @@ impl LlbBridge for Server {
         let answer = match (error, result) {
             (Some(error), _) => {
                 let code = Code::from_i32(error.code);
-                Err(Failure { code, message: error.message, source: None, details: error.details })
+                Err(Failure { details: error.details, ..Failure::new(code, error.message) })
             }
             (None, Some(result)) => {
                 let returned = job.clone();

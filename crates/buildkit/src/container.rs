@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use anyhow::{Context, Result, bail};
@@ -15,13 +16,10 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     exec_message,
 };
 use bollard_buildkit_proto::pb;
-use crossdock_builder::container::{
-    Container, ContainerMount, ContainerMountKind, ContainerRequest, Process,
-};
+use crossdock_builder::container::{Container, ContainerRequest, Process};
+use crossdock_builder::mount::MountKind;
 use crossdock_builder::solver::cache::Imported;
 use crossdock_builder::{Environment, Settings};
-use crossdock_delivery::source::Source;
-use crossdock_dockerfile::mount::Sharing;
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Io, Killer, Network, Running, Stream, Window};
 use tokio::sync::oneshot;
@@ -30,9 +28,11 @@ use tonic::{Code, Status};
 use crate::containers::{Input, Outgoing, Start};
 use crate::failure::Failure;
 use crate::job::Job;
+use crate::mounts;
 use crate::results::platform_of;
-use crate::sources::{BuildHost, ClientImages, ClientSecrets, Later};
+use crate::sources::Later;
 use crate::status::Reporter;
+use crate::surroundings::{self, Surroundings};
 
 /// Exit code of a process that has none (BuildKit, frontend/gateway/pb/exit.go).
 const UNKNOWN_EXIT: u32 = 255;
@@ -70,19 +70,17 @@ pub async fn open(job: &Arc<Job>, request: NewContainerRequest) -> Result<(), Fa
 
 /// The container that a client asks for.
 fn container(job: &Job, request: &NewContainerRequest) -> Result<ContainerRequest> {
-    let (mut root, mut is_read_only, mut mounts) = (None, false, Vec::new());
+    let (mut root, mut is_read_only, mut all) = (None, false, Vec::new());
     for mount in &request.mounts {
-        let kind = kind(job, mount)?;
-        match kind {
-            ContainerMountKind::Tree { layers, selector } if mount.dest == "/" => {
+        let made = mounts::mount(mount, |mount| layers(job, mount))?;
+        match made.kind {
+            MountKind::Bind { input, selector, .. } if mount.dest == "/" => {
                 if !selector.is_empty() {
                     bail!("the root of a container cannot be a directory of a tree (selector)");
                 }
-                (root, is_read_only) = (Some(layers), mount.readonly);
+                (root, is_read_only) = (Some(input), mount.readonly);
             }
-            kind => {
-                mounts.push(ContainerMount { target: mount.dest.clone(), read_only: mount.readonly, kind })
-            }
+            _ => all.push(made),
         }
     }
     let network = match pb::NetMode::try_from(request.network) {
@@ -100,52 +98,16 @@ fn container(job: &Job, request: &NewContainerRequest) -> Result<ContainerReques
         network,
         hosts: request.extra_hosts.iter().map(host).collect::<Result<_>>()?,
         hostname: request.hostname.clone(),
-        mounts,
+        mounts: all,
     })
 }
 
-fn kind(job: &Job, mount: &pb::Mount) -> Result<ContainerMountKind> {
-    Ok(match pb::MountType::try_from(mount.mount_type) {
-        Ok(pb::MountType::Bind) => ContainerMountKind::Tree {
-            layers: match mount.result_id.as_str() {
-                "" => Vec::new(),
-                id => job.result(id)?.image.trees.clone(),
-            },
-            selector: mount.selector.clone(),
-        },
-        Ok(pb::MountType::Cache) => {
-            let cache = mount.cache_opt.clone().unwrap_or_default();
-            let sharing = match pb::CacheSharingOpt::try_from(cache.sharing) {
-                Ok(pb::CacheSharingOpt::Private) => Sharing::Private,
-                Ok(pb::CacheSharingOpt::Locked) => Sharing::Locked,
-                _ => Sharing::Shared,
-            };
-            ContainerMountKind::Cache { id: cache.id, sharing }
-        }
-        Ok(pb::MountType::Tmpfs) => {
-            let size = mount.tmpfs_opt.map_or(0, |tmpfs| tmpfs.size);
-            ContainerMountKind::Tmpfs { size: u64::try_from(size).ok().filter(|size| *size > 0) }
-        }
-        Ok(pb::MountType::Secret) => {
-            let secret = mount.secret_opt.clone().context("a secret mount names no secret")?;
-            ContainerMountKind::Secret {
-                id: secret.id,
-                is_optional: secret.optional,
-                mode: secret.mode,
-                owner: (secret.uid, secret.gid),
-            }
-        }
-        Ok(pb::MountType::Ssh) => {
-            let agent = mount.ssh_opt.clone().context("an SSH mount names no agent")?;
-            ContainerMountKind::Agent {
-                id: if agent.id.is_empty() { "default".to_string() } else { agent.id },
-                is_optional: agent.optional,
-                mode: agent.mode,
-                owner: (agent.uid, agent.gid),
-            }
-        }
-        Err(_) => bail!("unknown kind {} of the mount {}", mount.mount_type, mount.dest),
-    })
+/// The layers of the result that a mount shows; none for an empty tree.
+fn layers(job: &Job, mount: &pb::Mount) -> Result<Vec<PathBuf>> {
+    match mount.result_id.as_str() {
+        "" => Ok(Vec::new()),
+        id => Ok(job.result(id)?.image.trees.clone()),
+    }
 }
 
 /// Owns a container until nobody can start a process in it any more.
@@ -161,31 +123,31 @@ fn serve(
         // A client that has gone needs no answer.
         Err(error) => return drop(ready.send(Err(Failure::of(&error)))),
     };
-    let desk = job.house.desk.clone();
-    let host = BuildHost { desk: desk.clone(), session: session.clone(), reporter: reporter.clone() };
-    let source = Source::new(Box::new(host), &job.store);
-    let later = Later::default();
-    let images = ClientImages { source: &source, store: &job.store, layers: HashMap::new(), later: &later };
-    let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
-    let emulator = move |platform: &Platform| desk.emulator(platform);
-    let environment = Environment {
-        store: &job.store,
-        images: &images,
+    let source = surroundings::source(job, session.clone(), &reporter);
+    let surroundings = Surroundings {
+        job,
+        session,
+        source: &source,
+        later: &Later::default(),
         events: &*reporter,
         imported: &Imported::default(),
+        client_layers: HashMap::new(),
         layers: job.layers().0,
-        sink: None,
-        secrets: &secrets,
         stop: job.stop.clone(),
-        shared: &job.house.shared,
-        emulator: &emulator,
     };
-    let settings = Settings {
-        allow_insecure: job.entitlements.iter().any(|given| given == "security.insecure"),
-        allow_network_host: true,
-        ..Settings::for_platform(wanted.platform.clone())
-    };
-    let container = match Container::new(&environment, &settings, wanted) {
+    let settings = surroundings::settings(job, wanted.platform.clone());
+    surroundings.with(|environment| run(environment, &settings, wanted, starts, ready));
+}
+
+/// Opens a container and runs processes in it until nobody can start one any more.
+fn run(
+    environment: &Environment<'_>,
+    settings: &Settings,
+    wanted: &ContainerRequest,
+    starts: &mpsc::Receiver<Start>,
+    ready: oneshot::Sender<Result<(), Failure>>,
+) {
+    let container = match Container::new(environment, settings, wanted) {
         Ok(container) => container,
         Err(error) => return drop(ready.send(Err(Failure::of(&anyhow::Error::new(error))))),
     };

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control;
 use bollard_buildkit_proto::moby::buildkit::v1::{
     BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest, BytesMessage,
@@ -26,6 +25,7 @@ use crate::failure::Failure;
 use crate::frontend::{self, Call, unknown_frontend};
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Asked, Job};
+use crate::policy::Policies;
 use crate::server::{Inner, Server};
 use crate::status::{StatusLog, now};
 use crate::threads::blocking;
@@ -176,12 +176,20 @@ impl Control for Server {
                 format!("granting entitlement {denied} is not allowed by build daemon configuration");
             return Err(Status::unknown(message));
         }
+        if !request.source_policy_session.is_empty() {
+            // A policy that is not asked must not look as if it had agreed.
+            let message = "a source policy that the client decides itself (source_policy_session) is not asked: give its rules with the request";
+            return Err(Status::unimplemented(message));
+        }
+        let mut policies = Policies::default();
+        policies.extend(request.source_policy.clone());
         let asked = Asked {
             reference: request.r#ref.clone(),
             session: request.session.clone(),
             attributes: request.frontend_attrs.clone(),
             inputs: request.frontend_inputs.clone(),
             entitlements: request.entitlements.clone(),
+            policies,
         };
         let job = Job::new(self.0.house.clone(), asked).map_err(|error| Failure::of(&error).status())?;
         let job = Arc::new(job);
@@ -199,7 +207,7 @@ impl Control for Server {
             self.0.house.history.begun(record.clone());
         }
         let (imports, cache_exports) = caches(request.cache.clone().unwrap_or_default());
-        let (mut attested, mut exported) = (Vec::new(), None);
+        let (mut attested, mut exported, mut failed) = (Vec::new(), None, None);
         let outcome = async {
             let (exports, layers): (Vec<Export>, LayerOptions) = {
                 let exports = export::exports(&job, &request.exporters);
@@ -222,11 +230,9 @@ impl Control for Server {
             }
             Err(failure) => {
                 job.reporter.failed(&failure.message);
-                record.error = Some(rpc::Status {
-                    code: failure.code as i32,
-                    message: job.reporter.shown(&failure.message),
-                    details: Vec::new(),
-                });
+                let mut told = failure.clone();
+                told.message = job.reporter.shown(&told.message);
+                failed = Some(told.to_proto());
             }
         }
         let counts = job.counts();
@@ -242,7 +248,7 @@ impl Control for Server {
                 server
                     .house
                     .history
-                    .ended(record, &log.all(), &attested, exported)
+                    .ended(record, &log.all(), &attested, exported, failed)
                     .map_err(|error| Failure::of(&error))
             });
             // The build is as good without its record.

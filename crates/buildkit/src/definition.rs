@@ -9,7 +9,6 @@ use crossdock_builder::llb::{
     Action, Copy, Edge, Exec, File, Graph, Id, Kind, Mount, MountKind, Op, Owner, SecretVariable, Source,
 };
 use crossdock_dockerfile::Lines;
-use crossdock_dockerfile::mount::Sharing;
 use crossdock_oci::Digest;
 use crossdock_platform::Platform;
 use crossdock_sandbox::Network;
@@ -212,49 +211,10 @@ impl Making<'_> {
     }
 
     fn mount(&self, op: &pb::Op, mount: &pb::Mount) -> Result<Mount> {
-        let kind = match pb::MountType::try_from(mount.mount_type) {
-            Ok(pb::MountType::Bind) => MountKind::Bind {
-                input: self.input(op, mount.input)?,
-                selector: mount.selector.clone(),
-                output: usize::try_from(mount.output).ok(),
-            },
-            Ok(pb::MountType::Cache) => {
-                let cache = mount.cache_opt.clone().unwrap_or_default();
-                let sharing = match pb::CacheSharingOpt::try_from(cache.sharing) {
-                    Ok(pb::CacheSharingOpt::Shared) => Sharing::Shared,
-                    Ok(pb::CacheSharingOpt::Private) => Sharing::Private,
-                    Ok(pb::CacheSharingOpt::Locked) => Sharing::Locked,
-                    Err(_) => bail!("unknown sharing mode {} of a cache", cache.sharing),
-                };
-                ensure!(mount.output < 0, "a cache mount is no output: {}", mount.dest);
-                let (initial, selector) = (self.input(op, mount.input)?, mount.selector.clone());
-                MountKind::Cache { id: cache.id, sharing, initial, selector }
-            }
-            Ok(pb::MountType::Tmpfs) => {
-                let size = mount.tmpfs_opt.map_or(0, |tmpfs| tmpfs.size);
-                MountKind::Tmpfs { size: u64::try_from(size).ok().filter(|size| *size > 0) }
-            }
-            Ok(pb::MountType::Secret) => {
-                let secret = mount.secret_opt.clone().context("a secret mount names no secret")?;
-                MountKind::Secret {
-                    id: secret.id,
-                    is_optional: secret.optional,
-                    mode: secret.mode,
-                    owner: (secret.uid, secret.gid),
-                }
-            }
-            Ok(pb::MountType::Ssh) => {
-                let agent = mount.ssh_opt.clone().context("an SSH mount names no agent")?;
-                MountKind::Agent {
-                    id: if agent.id.is_empty() { "default".to_string() } else { agent.id },
-                    is_optional: agent.optional,
-                    mode: agent.mode,
-                    owner: (agent.uid, agent.gid),
-                }
-            }
-            Err(_) => bail!("unknown kind {} of the mount {}", mount.mount_type, mount.dest),
-        };
-        Ok(Mount { target: mount.dest.clone(), read_only: mount.readonly, kind })
+        let made = crate::mounts::mount(mount, |mount| self.input(op, mount.input))?;
+        let is_cache = matches!(made.kind, MountKind::Cache { .. });
+        ensure!(!is_cache || mount.output < 0, "a cache mount is no output: {}", mount.dest);
+        Ok(made)
     }
 
     /// An operation on files. Its actions use each other's results; those that follow each other without a

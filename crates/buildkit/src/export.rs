@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Job};
 use crate::session::{ClientStore, Session};
-use crate::sources::BuildHost;
+use crate::surroundings;
 
 /// One exporter of a request.
 pub struct Export {
@@ -153,9 +153,7 @@ fn write_all(
     response: &mut HashMap<String, String>,
 ) -> Result<()> {
     let session = job.own_session()?;
-    let host =
-        BuildHost { desk: job.house.desk.clone(), session: session.clone(), reporter: job.reporter.clone() };
-    let source = Source::new(Box::new(host), &job.store);
+    let source = surroundings::source(job, session.clone(), &job.reporter);
     let say = |text: &str| job.reporter.warn(text.trim_start_matches("warning: "), "", "", None);
     let inline = job.attributes.get("build-arg:BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
     let (own, others): (Vec<&CacheEntry>, Vec<&CacheEntry>) =

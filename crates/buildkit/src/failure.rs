@@ -18,10 +18,15 @@ const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 /// The most lines that an error points at.
 const RANGES_MAX: usize = 1000;
 
+/// A detail of a type of BuildKit, in JSON.
+fn detail(kind: &str, value: &serde_json::Value) -> Any {
+    let type_url = format!("github.com/moby/buildkit/{kind}+json");
+    Any { type_url, value: value.to_string().into_bytes() }
+}
+
 /// A detail of BuildKit's `errdefs` that consists of a name.
 fn named(kind: &str, name: &str) -> Any {
-    let type_url = format!("github.com/moby/buildkit/errdefs.{kind}+json");
-    Any { type_url, value: serde_json::json!({ "name": name }).to_string().into_bytes() }
+    detail(&format!("errdefs.{kind}"), &serde_json::json!({ "name": name }))
 }
 
 /// `errdefs.Source` of BuildKit.
@@ -50,6 +55,8 @@ pub struct Failure {
     pub message: String,
     /// The lines of the Dockerfile that it is about.
     pub source: Option<(pb::SourceInfo, Lines)>,
+    /// The vertex that failed.
+    pub vertex: Option<String>,
     /// Details that a client gave with its own error.
     pub details: Vec<Any>,
 }
@@ -57,7 +64,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with a code of its own.
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into(), source: None, details: Vec::new() }
+        Failure { code, message: message.into(), source: None, vertex: None, details: Vec::new() }
     }
 
     /// A question about a Dockerfile that this builder does not know.
@@ -91,21 +98,38 @@ impl Failure {
             code,
             message: message(&error.kind),
             source: error.lines.map(|lines| (dockerfile.clone(), lines)),
+            vertex: None,
             details: Vec::new(),
         }
     }
 
-    /// The status with its details.
-    pub fn status(&self) -> Status {
+    /// The failure as a message, with its details.
+    pub fn to_proto(&self) -> rpc::Status {
         let mut details = self.details.clone();
         if let Some((info, lines)) = &self.source {
             details.push(Any { type_url: SOURCE.to_string(), value: source(info, *lines) });
         }
-        if details.is_empty() {
-            return Status::new(self.code, &self.message);
+        if let Some(vertex) = &self.vertex {
+            details.push(detail("errdefs.Vertex", &serde_json::json!({ "digest": vertex })));
         }
-        let status = rpc::Status { code: self.code as i32, message: self.message.clone(), details };
-        Status::with_details(self.code, &self.message, status.encode_to_vec().into())
+        if !details.is_empty() {
+            // Clients show with --debug which program an error is of; BuildKit adds its frames.
+            let version = env!("CARGO_PKG_VERSION");
+            details.push(detail(
+                "stack.Stack",
+                &serde_json::json!({ "cmdline": ["crossdock"], "version": version }),
+            ));
+        }
+        rpc::Status { code: self.code as i32, message: self.message.clone(), details }
+    }
+
+    /// The failure as the answer of a call.
+    pub fn status(&self) -> Status {
+        let status = self.to_proto();
+        match status.details.is_empty() {
+            true => Status::new(self.code, &self.message),
+            false => Status::with_details(self.code, &self.message, status.encode_to_vec().into()),
+        }
     }
 }
 

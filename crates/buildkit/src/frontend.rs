@@ -9,6 +9,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
 use crossdock_builder::dockerfile::check::rules;
+use crossdock_builder::dockerfile::paths::{Paths, context_paths};
+use crossdock_builder::git::{GitSource, is_git};
 use crossdock_builder::{BuildRequest, Environment, NamedContext, Settings, StepOptions};
 use crossdock_delivery::attest::provenance::Inputs;
 use crossdock_delivery::attest::settings as attestations;
@@ -32,8 +34,9 @@ use crate::imports::{self, CacheEntry};
 use crate::job::{Answer, Job};
 use crate::session::{Synced, Wanted};
 use crate::solve;
-use crate::sources::{self, BuildHost, ClientImages, ClientSecrets, Later};
+use crate::sources::{self, Later};
 use crate::status::Reporter;
+use crate::surroundings::{self, Surroundings};
 
 /// What clients may want of the frontend (`frontend.caps`; BuildKit, frontend/dockerui).
 const CAPABILITIES: [&str; 4] = [
@@ -81,8 +84,6 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let prefix = job.next_solve();
     let reporter = Arc::new(Reporter::new(job.log.clone(), &prefix, job.hidden.clone()));
     let session = job.own_session().map_err(|error| Failure::of(&error))?;
-    let host =
-        BuildHost { desk: job.house.desk.clone(), session: session.clone(), reporter: reporter.clone() };
     let wanted = call.attributes.get("frontend.caps").into_iter().flat_map(|list| list.split(','));
     // What follows a "+" is asked for of the client.
     let wanted = wanted.filter_map(|name| name.trim().split('+').next());
@@ -93,7 +94,8 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let pull_never = call.attributes.get("image-resolve-mode").is_some_and(|mode| mode == "never");
     let attributes: BTreeMap<String, String> = call.attributes.clone().into_iter().collect();
     let settings = attestations::Settings::of_attributes(&attributes).map_err(|error| Failure::of(&error))?;
-    let source = Source::new(Box::new(host), &job.store).only_here(pull_never).noting_materials(true);
+    let source = surroundings::source(job, session.clone(), &reporter);
+    let source = source.only_here(pull_never).noting_materials(true);
     let later = Later::default();
     let frontend = Frontend { job, call, reporter: &reporter, source: &source, later: &later };
     let (request, info) = frontend.request().map_err(|error| Failure::of(&error))?;
@@ -107,72 +109,78 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
     let mut entries = call.imports.clone();
     entries.extend(frontend.caches().map_err(|error| Failure::of(&error))?);
-    let (imported, layers) =
+    let (imported, client_layers) =
         imports::import(&source, session.as_ref(), &entries, &request.settings.platforms, &say)
             .map_err(|error| Failure::of(&error))?;
-    let images = ClientImages { source: &source, store: &job.store, layers, later: &later };
-    let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
     let timestamps = match request.settings.source_date_epoch {
         Some(seconds) => Timestamps::Clamp(seconds),
         None => Timestamps::Keep,
     };
-    let desk = job.house.desk.clone();
-    let emulator = move |platform: &Platform| desk.emulator(platform);
     let steps = Steps::new(&*reporter);
-    let environment = Environment {
-        store: &job.store,
-        images: &images,
+    let surroundings = Surroundings {
+        job,
+        session,
+        source: &source,
+        later: &later,
         events: &steps,
         imported: &imported,
+        client_layers,
         layers: LayerOptions { timestamps, ..call.layers },
-        sink: None,
-        secrets: &secrets,
         // A build that fails ends nothing else of its client.
         stop: job.stop.part(),
-        shared: &job.house.shared,
-        emulator: &emulator,
     };
-    let built = crossdock_builder::build(&environment, &request);
-    // Base images are known by now.
-    let checked = frontend.check(&request, &info, &mut told);
-    job.count(reporter.counts());
-    let built = built.map_err(|error| {
-        let failure = Failure::of_build(&error, &info);
-        reporter.failed(&failure.message);
-        failure
-    })?;
-    checked?;
-    let inputs = frontend.inputs(attributes, &request);
-    let materials = source.materials();
-    let make = |settings: &attestations::Settings| {
-        let making = Making {
-            environment: &environment,
-            settings,
-            inputs: &inputs,
-            platforms: &request.settings.platforms,
-            steps: &steps,
-            materials: &materials,
-            epoch: request.settings.source_date_epoch,
-            name: None,
-            say: &say,
-        };
-        attest::make(&making, &built)
-    };
-    let attested = make(&settings).map_err(|error| Failure::of(&error))?;
-    // The build is as good if its record says less.
-    let recorded = make(&attestations::Settings::for_records()).unwrap_or_default();
-    let epoch = request.settings.source_date_epoch;
-    Answer::of_build(
-        &job.store,
-        built,
-        (&attested, &recorded),
-        epoch,
-        frontend.wants_index().map_err(|error| Failure::of(&error))?,
-    )
-    .map_err(|error| Failure::of(&error))
+    surroundings.with(|environment| frontend.build(environment, &request, &info, (&steps, &settings), told))
 }
 
 impl<'w> Frontend<'_, 'w> {
+    /// Builds, and attests what was built.
+    fn build(
+        &self,
+        environment: &Environment<'_>,
+        request: &BuildRequest,
+        info: &pb::SourceInfo,
+        (steps, settings): (&Steps<'_>, &attestations::Settings),
+        mut told: Vec<rules::Warning>,
+    ) -> Result<Answer, Failure> {
+        let Frontend { job, reporter, .. } = self;
+        let built = crossdock_builder::build(environment, request);
+        // Base images are known by now.
+        let checked = self.check(request, info, &mut told);
+        job.count(reporter.counts());
+        let built = built.map_err(|error| {
+            let mut failure = Failure::of_build(&error, info);
+            failure.vertex = reporter.failed_vertex();
+            reporter.failed(&failure.message);
+            failure
+        })?;
+        checked?;
+        let attributes: BTreeMap<String, String> = self.call.attributes.clone().into_iter().collect();
+        let inputs = self.inputs(attributes, request);
+        let materials = self.source.materials();
+        let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
+        let epoch = request.settings.source_date_epoch;
+        let make = |settings: &attestations::Settings| {
+            let making = Making {
+                environment,
+                settings,
+                inputs: &inputs,
+                platforms: &request.settings.platforms,
+                steps,
+                materials: &materials,
+                epoch,
+                name: None,
+                say: &say,
+            };
+            attest::make(&making, &built)
+        };
+        let attested = make(settings).map_err(|error| Failure::of(&error))?;
+        // The build is as good if its record says less.
+        let recorded = make(&attestations::Settings::for_records()).unwrap_or_default();
+        let is_index = self.wants_index().map_err(|error| Failure::of(&error))?;
+        Answer::of_build(&job.store, built, (&attested, &recorded), epoch, is_index)
+            .map_err(|error| Failure::of(&error))
+    }
+
     /// What provenance says that the client asked for.
     fn inputs(&self, attributes: BTreeMap<String, String>, request: &BuildRequest) -> Inputs {
         let outline = crossdock_builder::dockerfile::check::outline::outline(request).ok();
@@ -184,6 +192,7 @@ impl<'w> Frontend<'_, 'w> {
             ssh,
             dockerfile: request.dockerfile.clone(),
             is_offline: request.settings.network == Network::None,
+            is_steered: false,
         }
     }
 
@@ -236,7 +245,7 @@ impl<'w> Frontend<'_, 'w> {
             Some("none") => Network::None,
             Some(other) => bail!("invalid network mode {other}: it is default, host or none"),
         };
-        let may = |what: &str| self.job.entitlements.iter().any(|given| given == what);
+        let may = |what: &str| self.job.may(what);
         let no_cache = self.call.attributes.get("no-cache");
         let epoch = crossdock_builder::source_date_epoch(&definition.dockerfile, &build_args);
         let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
@@ -269,10 +278,10 @@ impl<'w> Frontend<'_, 'w> {
         };
         let stages = no_cache.into_iter().flat_map(|list| list.split(','));
         let request = BuildRequest {
+            contexts: self.contexts(&definition.dockerfile)?,
             dockerfile: definition.dockerfile,
             context,
             ignore,
-            contexts: self.contexts()?,
             target: self.attribute("target").map(str::to_string),
             build_args,
             labels: self.all("label"),
@@ -306,8 +315,19 @@ impl<'w> Frontend<'_, 'w> {
             .collect()
     }
 
+    /// Whether the policies of the build let it use a source as it is.
+    fn allows(&self, identifier: &str) -> Result<()> {
+        let allowed = self.job.policies().apply_to(identifier)?.identifier;
+        ensure!(
+            allowed == identifier,
+            "the source policy replaces {identifier} by {allowed}, which is not done"
+        );
+        Ok(())
+    }
+
     /// Receives files of the client, as a vertex of its own.
     fn files(&self, vertex: &str, wanted: &Wanted) -> Result<Synced> {
+        self.allows(&format!("local://{}", wanted.name))?;
         let session = self.attribute(&format!("local-sessionid:{}", wanted.name));
         let session = self.job.session(session)?;
         let vertex = format!("[internal] {vertex}");
@@ -316,6 +336,7 @@ impl<'w> Frontend<'_, 'w> {
 
     /// A directory of the client that is received when it is read.
     fn files_later(&self, vertex: &str, wanted: Wanted) -> Result<PathBuf> {
+        self.allows(&format!("local://{}", wanted.name))?;
         let session = self.attribute(&format!("local-sessionid:{}", wanted.name));
         let session = self.job.session(session)?;
         let synced = session.place(&self.job.store, &wanted)?;
@@ -323,8 +344,10 @@ impl<'w> Frontend<'_, 'w> {
         self.job.keep(synced);
         let (reporter, vertex, directory) =
             (self.reporter.clone(), format!("[internal] {vertex}"), path.clone());
-        self.later
-            .add(path.clone(), move || sources::fill(&session, &reporter, &vertex, &wanted, &directory));
+        self.later.add(path.clone(), wanted.follow.clone(), move |follow| {
+            let wanted = Wanted { follow: follow.to_vec(), ..wanted.clone() };
+            sources::fill(&session, &reporter, &vertex, &wanted, &directory)
+        });
         Ok(path)
     }
 
@@ -388,9 +411,33 @@ impl<'w> Frontend<'_, 'w> {
             Some(ignore) => ignore,
             None => self.ignore("load .dockerignore", &key)?,
         };
-        let wanted = Wanted { name: key, excludes: ignore.patterns(), ..Wanted::default() };
+        let follow = self.read_paths(&definition.dockerfile, None);
+        let wanted = Wanted { name: key, excludes: ignore.patterns(), follow, ..Wanted::default() };
         let directory = self.files_later("load build context", wanted)?;
         Ok((definition, Some(directory), ignore))
+    }
+
+    /// The paths that the build reads of its context or of a named context, as far as the Dockerfile tells;
+    /// none if it may read all.
+    fn read_paths(&self, dockerfile: &[u8], name: Option<&str>) -> Vec<String> {
+        let mut request = BuildRequest::for_platform(Platform::host());
+        request.dockerfile = dockerfile.to_vec();
+        request.target = self.attribute("target").map(str::to_string);
+        request.build_args = self.all("build-arg");
+        // The names of named contexts stand for them.
+        let place = |name: &str| PathBuf::from(format!("named/{name}"));
+        request.context = Some(PathBuf::from("main"));
+        for name in self.all("context").keys() {
+            let name = name.split_once("::").map_or(name.as_str(), |(name, _)| name);
+            let context = NamedContext::Directory { path: place(name), ignore: Ignore::default() };
+            request.contexts.insert(name.to_string(), context);
+        }
+        let wanted = name.map_or(PathBuf::from("main"), place);
+        // What is wrong with the Dockerfile the build says.
+        match context_paths(&request).ok().and_then(|mut all| all.remove(&wanted)) {
+            Some(Paths::Only(paths)) => paths.into_iter().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// The Dockerfile in a directory of the client.
@@ -455,11 +502,13 @@ impl<'w> Frontend<'_, 'w> {
     }
 
     /// Named contexts: attributes `context:NAME[::PLATFORM]`.
-    fn contexts(&self) -> Result<BTreeMap<String, NamedContext>> {
+    fn contexts(&self, dockerfile: &[u8]) -> Result<BTreeMap<String, NamedContext>> {
         let mut all: BTreeMap<String, NamedContext> = BTreeMap::new();
         for (name, text) in self.all("context") {
             let (name, _) = name.split_once("::").unwrap_or((&name, ""));
-            let context = self.named(name, &text).with_context(|| format!("the build context \"{name}\""))?;
+            let context = self
+                .named(dockerfile, name, &text)
+                .with_context(|| format!("the build context \"{name}\""))?;
             match (all.get_mut(name), context) {
                 // One for each platform.
                 (Some(NamedContext::Images(images)), NamedContext::Images(more)) => images.extend(more),
@@ -469,21 +518,25 @@ impl<'w> Frontend<'_, 'w> {
         Ok(all)
     }
 
-    fn named(&self, name: &str, text: &str) -> Result<NamedContext> {
+    fn named(&self, dockerfile: &[u8], name: &str, text: &str) -> Result<NamedContext> {
         // BuildKit needs no slashes either.
         let after =
             |scheme: &str| text.strip_prefix(scheme).map(|rest| rest.strip_prefix("//").unwrap_or(rest));
         if let Some(image) = after("docker-image:") {
-            return Ok(NamedContext::Image(image.parse::<Reference>()?));
+            let reference = image.parse::<Reference>()?;
+            let source = self.job.policies().apply_to(&format!("docker-image://{reference}"))?;
+            return match source.identifier.strip_prefix("local://") {
+                Some(local) => self.local(dockerfile, name, local),
+                // Whoever resolves the name asks the policies again.
+                None => Ok(NamedContext::Image(reference)),
+            };
         }
         if let Some(layout) = after("oci-layout:") {
+            self.allows(&format!("oci-layout://{layout}"))?;
             return self.layout(name, layout);
         }
         if let Some(local) = text.strip_prefix("local:") {
-            let ignore = self.ignore(&format!("[context {name}] load .dockerignore"), local)?;
-            let wanted = Wanted { name: local.to_string(), excludes: ignore.patterns(), ..Wanted::default() };
-            let path = self.files_later(&format!("[context {name}] load from client"), wanted)?;
-            return Ok(NamedContext::Directory { path, ignore });
+            return self.local(dockerfile, name, local);
         }
         if let Some(input) = text.strip_prefix("input:") {
             let definition = self.call.inputs.get(input).context("the client gave no such input")?;
@@ -496,6 +549,16 @@ impl<'w> Frontend<'_, 'w> {
         bail!("{text}: it must be docker-image://, oci-layout://, an address, or a directory of the client")
     }
 
+    /// A directory of the client as a named context.
+    fn local(&self, dockerfile: &[u8], name: &str, local: &str) -> Result<NamedContext> {
+        let ignore = self.ignore(&format!("[context {name}] load .dockerignore"), local)?;
+        let follow = self.read_paths(dockerfile, Some(name));
+        let wanted =
+            Wanted { name: local.to_string(), excludes: ignore.patterns(), follow, ..Wanted::default() };
+        let path = self.files_later(&format!("[context {name}] load from client"), wanted)?;
+        Ok(NamedContext::Directory { path, ignore })
+    }
+
     /// A named context at an address, which is fetched when it is read.
     fn remote_later(&self, text: &str) -> Result<NamedContext> {
         let directory = self.job.store.temporary_directory()?;
@@ -504,7 +567,7 @@ impl<'w> Frontend<'_, 'w> {
         let (job, source, reporter): (&'w Job, &'w Source<'w>, _) =
             (self.job, self.source, self.reporter.clone());
         let (text, to, build_args) = (text.to_string(), path.clone(), self.all("build-arg"));
-        self.later.add(path.clone(), move || {
+        self.later.add(path.clone(), Vec::new(), move |_| {
             let (directory, file) = fetch(job, source, &reporter, &text, &build_args)?;
             if let Some(from) = directory {
                 return std::fs::rename(&from, &to).with_context(|| format!("take over {}", from.display()));
@@ -595,7 +658,7 @@ impl<'w> Frontend<'_, 'w> {
         match found.violation() {
             Some((message, lines)) => {
                 let source = Some((info.clone(), lines));
-                Err(Failure { code: Code::Unknown, message, source, details: Vec::new() })
+                Err(Failure { source, ..Failure::new(Code::Unknown, message) })
             }
             None => Ok(()),
         }
@@ -610,6 +673,7 @@ fn fetch(
     address: &str,
     build_args: &BTreeMap<String, String>,
 ) -> Result<(Option<PathBuf>, Option<Vec<u8>>)> {
+    let address = &allowed_address(job, address)?;
     let keeps = build_args.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
     let keep_git = crossdock_delivery::contexts::keeps_git(keeps.iter().map(String::as_str));
     let remote = Remote { store: &job.store, source, keep_git };
@@ -623,6 +687,24 @@ fn fetch(
     })
 }
 
+/// The address that policies let a build fetch instead of this one.
+fn allowed_address(job: &Job, address: &str) -> Result<String> {
+    let policies = job.policies();
+    // `github.com/...` is a repository, too.
+    if !is_git(address) && address.starts_with("http") {
+        let (allowed, checksum) = sources::allowed_download(&policies, address)?;
+        ensure!(checksum.is_none(), "{allowed}: the source policy wants a checksum, which contexts have not");
+        return Ok(allowed);
+    }
+    let asked = GitSource::parse(address).map_err(anyhow::Error::msg)?;
+    let allowed = sources::allowed_repository(&policies, &asked)?;
+    if allowed == asked {
+        return Ok(address.to_string());
+    }
+    let reference = allowed.commit.or(allowed.reference).unwrap_or_default();
+    Ok(format!("{}#{reference}:{}", allowed.remote, allowed.directory))
+}
+
 /// Refuses a Dockerfile whose `# syntax=` names an image that is no Dockerfile frontend: its text means
 /// something else.
 fn check_syntax(dockerfile: &[u8], info: &pb::SourceInfo) -> Result<(), Failure> {
@@ -633,13 +715,8 @@ fn check_syntax(dockerfile: &[u8], info: &pb::SourceInfo) -> Result<(), Failure>
     if name.contains("dockerfile") {
         return Ok(());
     }
-    let message = unknown_frontend(&image);
-    Err(Failure {
-        code: Code::Unimplemented,
-        message,
-        source: Some((info.clone(), lines)),
-        details: Vec::new(),
-    })
+    let failure = Failure::new(Code::Unimplemented, unknown_frontend(&image));
+    Err(Failure { source: Some((info.clone(), lines)), ..failure })
 }
 
 /// Why another frontend is not run.

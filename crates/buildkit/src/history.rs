@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::{Context, Result};
+use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::{
     BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildResultInfo, Descriptor, StatusResponse,
 };
@@ -24,6 +25,9 @@ const KEPT: usize = 50;
 
 /// Media type of a log: statuses, each after its length in four bytes, the lowest first.
 const LOG: &str = "application/vnd.buildkit.status.v0";
+
+/// Media type of the error of a build with its details, misspelt as BuildKit has it.
+const ERROR: &str = "application/vnd.googeapis.google.rpc.status+proto";
 
 /// Events that a slow client may be behind.
 const BACKLOG: usize = 256;
@@ -103,8 +107,8 @@ impl History {
         self.tell(BuildHistoryEventType::Started, record);
     }
 
-    /// A build is over: writes its record, its log, what is attested of its images, and the manifest or index
-    /// that it exported.
+    /// A build is over: writes its record, its log, what is attested of its images, the manifest or index
+    /// that it exported, and why it failed.
     ///
     /// # Errors
     ///
@@ -115,6 +119,7 @@ impl History {
         log: &[StatusResponse],
         attested: &[Attested],
         exported: Option<(crossdock_oci::Descriptor, Vec<u8>)>,
+        failed: Option<rpc::Status>,
     ) -> Result<()> {
         let mut bytes = Vec::new();
         for status in log {
@@ -136,6 +141,12 @@ impl History {
             let mut blob = self.write_blob(&descriptor.media_type, &bytes)?;
             blob.annotations = descriptor.annotations.into_iter().collect();
             record.result.get_or_insert_with(BuildResultInfo::default).results.insert(0, blob);
+        }
+        if let Some(mut status) = failed {
+            record.external_error = Some(self.write_blob(ERROR, &status.encode_to_vec())?);
+            // Records are listed often, and details hold whole Dockerfiles.
+            status.details.clear();
+            record.error = Some(status);
         }
         record.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         write_whole(&self.path(&record.r#ref), &record.encode_to_vec())?;
@@ -236,7 +247,8 @@ impl History {
 fn blobs(record: &BuildHistoryRecord) -> impl Iterator<Item = String> {
     let results = record.result.iter().chain(record.results.values());
     let named = results.flat_map(|result| result.attestations.iter().chain(result.results.values()));
-    let all: Vec<String> = record.logs.iter().chain(named).map(|blob| blob.digest.clone()).collect();
+    let own = record.logs.iter().chain(&record.external_error);
+    let all: Vec<String> = own.chain(named).map(|blob| blob.digest.clone()).collect();
     all.into_iter()
 }
 
@@ -273,12 +285,14 @@ mod tests {
             predicate: b"{}".to_vec(),
         };
         let log = [StatusResponse::default()];
-        history.ended(record("first", 1), &log, &[attested(Some("linux/arm64"))], None).expect("written");
-        history.ended(record("second", 2), &log, &[attested(None)], None).expect("written");
+        history
+            .ended(record("first", 1), &log, &[attested(Some("linux/arm64"))], None, None)
+            .expect("written");
+        history.ended(record("second", 2), &log, &[attested(None)], None, None).expect("written");
         history.pin("first", true).expect("pinned");
         for number in 0..=KEPT {
             history
-                .ended(record(&format!("b/../{number}"), 10 + number as i64), &[], &[], None)
+                .ended(record(&format!("b/../{number}"), 10 + number as i64), &[], &[], None, None)
                 .expect("written");
         }
         let all = history.records().expect("readable");
@@ -290,6 +304,18 @@ mod tests {
         let first = history.record("first").expect("readable").expect("a record");
         let named: Digest = first.results["linux/arm64"].attestations[0].digest.parse().expect("a digest");
         assert_eq!(history.blob(&named).expect("readable").as_deref(), Some(&b"{}"[..]));
+        let status = rpc::Status { code: 2, message: "no".to_string(), details: vec![Default::default()] };
+        history.ended(record("failed", 1000), &[], &[], None, Some(status.clone())).expect("written");
+        let failed = history.record("failed").expect("readable").expect("a record");
+        assert_eq!(
+            failed.error.map(|error| (error.message, error.details.len())),
+            Some(("no".to_string(), 0))
+        );
+        let named_error = failed.external_error.expect("an error").digest.parse().expect("a digest");
+        let whole = history.blob(&named_error).expect("readable").expect("there");
+        assert_eq!(rpc::Status::decode(&whole[..]).expect("a status"), status);
+        history.delete("failed").expect("removed");
+        assert_eq!(history.blob(&named_error).expect("no error"), None);
         history.delete("first").expect("removed");
         assert_eq!(
             history.blob(&named).expect("no error"),

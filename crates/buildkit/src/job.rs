@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend;
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy;
 use bollard_buildkit_proto::pb;
 use crossdock_builder::solver::cache::StepCache;
 use crossdock_builder::{Built, Stop};
 use crossdock_delivery::attest::Attestations;
+use crossdock_delivery::attest::statement::Attestation;
 use crossdock_oci::Store;
 use crossdock_oci::store::LayerOptions;
 use crossdock_platform::Platform;
@@ -22,7 +24,8 @@ use crate::failure::Failure;
 use crate::history::Attested;
 use crate::house::House;
 use crate::imports::CacheEntry;
-use crate::results::{self, Solved};
+use crate::policy::Policies;
+use crate::results::{self, Files, Solved};
 use crate::session::Session;
 use crate::status::{Counts, Reporter, StatusLog, now};
 
@@ -40,7 +43,9 @@ pub struct Job {
     /// `FrontendInputs`.
     pub inputs: HashMap<String, pb::Definition>,
     /// `Entitlements`.
-    pub entitlements: Vec<String>,
+    entitlements: Vec<String>,
+    /// What the client allows as sources.
+    policies: Mutex<Policies>,
     /// What is told of the build.
     pub log: Arc<StatusLog>,
     /// Tells the events.
@@ -100,6 +105,7 @@ pub struct Asked {
     pub attributes: HashMap<String, String>,
     pub inputs: HashMap<String, pb::Definition>,
     pub entitlements: Vec<String>,
+    pub policies: Policies,
 }
 
 impl Job {
@@ -109,7 +115,7 @@ impl Job {
     ///
     /// The store cannot be opened.
     pub fn new(house: Arc<House>, asked: Asked) -> Result<Job> {
-        let Asked { reference, session, attributes, inputs, entitlements } = asked;
+        let Asked { reference, session, attributes, inputs, entitlements, policies } = asked;
         let (log, hidden): (Arc<StatusLog>, Arc<Mutex<Vec<String>>>) = Default::default();
         let reporter = Arc::new(Reporter::new(log.clone(), &reference, hidden.clone()));
         let store = house.desk.store()?;
@@ -124,6 +130,7 @@ impl Job {
             attributes,
             inputs,
             entitlements,
+            policies: Mutex::new(policies),
             log,
             reporter,
             stop,
@@ -152,6 +159,21 @@ impl Job {
         let id = other.unwrap_or(&self.session);
         anyhow::ensure!(!id.is_empty(), "the client has no session, so it has no files, secrets or agents");
         tokio::runtime::Handle::current().block_on(self.house.sessions.wait(id))
+    }
+
+    /// Whether the client granted its build a right.
+    pub fn may(&self, entitlement: &str) -> bool {
+        self.entitlements.iter().any(|given| given == entitlement)
+    }
+
+    /// What the client allows as sources.
+    pub fn policies(&self) -> Policies {
+        lock(&self.policies).clone()
+    }
+
+    /// Adds policies, which then hold for the rest of the build.
+    pub fn add_policies(&self, more: Vec<Policy>) {
+        lock(&self.policies).extend(more);
     }
 
     /// Sets how layers are packed and which caches the client named.
@@ -252,7 +274,7 @@ impl Job {
     ///
     /// An id that is none of this build.
     pub fn answer_of(&self, result: frontend::Result) -> Result<Answer> {
-        let frontend::Result { result, metadata, .. } = result;
+        let frontend::Result { result, metadata, attestations } = result;
         let mut answer = Answer { metadata, ..Answer::default() };
         let mut ids: Vec<(String, String)> = Vec::new();
         match result {
@@ -269,6 +291,11 @@ impl Job {
             None => {}
         }
         let platforms = platforms_of(&answer.metadata);
+        let is_only = ids.len() == 1;
+        let epoch = answer.metadata.get("source.date.epoch").and_then(|text| std::str::from_utf8(text).ok());
+        let epoch = epoch.or_else(|| self.attributes.get("build-arg:SOURCE_DATE_EPOCH").map(String::as_str));
+        let epoch = epoch.filter(|text| !text.is_empty()).map(str::parse::<i64>);
+        let epoch = epoch.transpose().context("SOURCE_DATE_EPOCH: not a number of seconds")?;
         for (name, id) in ids.into_iter().filter(|(_, id)| !id.is_empty()) {
             let keys = [format!("containerimage.config/{name}"), "containerimage.config".to_string()];
             let mut solved = self.result(&id)?;
@@ -280,12 +307,37 @@ impl Job {
                 solved = Arc::new(own);
             }
             if let Some(config) = keys.iter().find_map(|key| answer.metadata.get(key)) {
-                solved = Arc::new(results::configured(&self.store, (*solved).clone(), config)?);
+                solved = Arc::new(results::configured(&self.store, (*solved).clone(), config, epoch)?);
+            }
+            let made = attestations.iter().filter(|(key, _)| **key == name || is_only);
+            let made = made.map(|(_, made)| self.attested(made)).collect::<Result<Vec<_>>>()?.concat();
+            if !made.is_empty() {
+                let mut own = (*solved).clone();
+                own.attestations.splice(0..0, made);
+                solved = Arc::new(own);
             }
             answer.images.push((name, solved));
         }
         answer.images.sort_by_key(|(name, _)| platforms.iter().position(|(other, _)| other == name));
         Ok(answer)
+    }
+
+    /// What a client's own frontend attests of an image: files of results.
+    fn attested(&self, made: &frontend::Attestations) -> Result<Vec<Attestation>> {
+        let mut all = Vec::new();
+        for one in &made.attestation {
+            let id = one.r#ref.as_ref().map(|one| one.id.as_str()).unwrap_or_default();
+            let files = Files::of(&self.store, &self.result(id)?.image)?;
+            let is_inline = one.metadata.get("inline-only").is_some_and(|value| value == b"true");
+            all.extend(match frontend::AttestationKind::try_from(one.kind) {
+                Ok(frontend::AttestationKind::InToto) => {
+                    vec![files.attestation(&one.path, Some(&one.in_toto_predicate_type), is_inline)?]
+                }
+                Ok(frontend::AttestationKind::Bundle) => files.bundle(&one.path, is_inline)?,
+                Err(_) => bail!("unknown kind {} of an attestation", one.kind),
+            });
+        }
+        Ok(all)
     }
 
     /// An answer as a client gets it: images get ids.

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::fsutil::types::Stat;
 use bollard_buildkit_proto::pb;
 use crossdock_builder::BuiltImage;
 use crossdock_builder::solver::cache::StepCache;
 use crossdock_builder::solver::view::View;
-use crossdock_delivery::attest::statement::Attestation;
+use crossdock_delivery::attest::statement::{Attestation, SLSA};
 use crossdock_dockerfile::pattern::Pattern;
 use crossdock_oci::{Descriptor, Digest, Image, Store};
 use crossdock_platform::Platform;
 use prost::Message;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use serde_json::{Map, Value};
 
 /// How a definition names a result of ours: `crossdock-result://DIGEST-OF-MANIFEST`. Clients hand definitions
 /// back as they are.
@@ -24,6 +25,9 @@ const SCHEME: &str = "crossdock-result://";
 
 /// The largest piece of a file that one call reads, in bytes; a message may have 16 MiB.
 const PIECE_MAX: i64 = 15 * 1024 * 1024;
+
+/// The largest statement that a client's frontend may make, in bytes.
+const STATEMENT_SIZE_MAX: usize = 80 << 20;
 
 /// The image of one platform, made by a solve.
 #[derive(Clone)]
@@ -104,12 +108,13 @@ pub fn descriptor(store: &Store, digest: &Digest, platform: &Platform) -> Result
 }
 
 /// The result with another configuration, which a client gave (BuildKit, exporter/containerimage/exptypes:
-/// `containerimage.config`). Its layers stay; a history that does not fit them is replaced.
+/// `containerimage.config`). Its layers stay; a history that does not fit them is replaced; times that are
+/// missing are those of the result, and with an `epoch` all of them are that.
 ///
 /// # Errors
 ///
 /// The configuration is no JSON object; the store's.
-pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved> {
+pub fn configured(store: &Store, solved: Solved, given: &[u8], epoch: Option<i64>) -> Result<Solved> {
     let loaded = store.load_image(&solved.image.manifest)?;
     if loaded.config_bytes == given {
         return Ok(solved);
@@ -130,14 +135,35 @@ pub fn configured(store: &Store, solved: Solved, given: &[u8]) -> Result<Solved>
     for name in ["architecture", "os"] {
         fields.entry(name).or_insert_with(|| own[name].clone());
     }
+    set_times(fields, &own["created"], epoch)?;
     let mut changed = Image::from(loaded);
     changed
         .set_config(serde_json::to_vec(&config)?)
         .context("the image configuration that the client gave")?;
     let mut image = solved.image.clone();
     image.put(store, &changed)?;
-    // What was attested is about the image as it was.
-    Ok(Solved { image, attestations: Vec::new(), recorded: None, ..solved })
+    // A list of packages is about the image as it was; how it was made is the same.
+    let mut attestations = solved.attestations;
+    attestations.retain(|made| made.predicate_type.starts_with(SLSA));
+    Ok(Solved { image, attestations, epoch: epoch.or(solved.epoch), ..solved })
+}
+
+/// Sets the times of a configuration.
+fn set_times(fields: &mut Map<String, Value>, own: &Value, epoch: Option<i64>) -> Result<()> {
+    let epoch = epoch.map(jiff::Timestamp::from_second).transpose().context("the epoch of the build")?;
+    let epoch = epoch.map(|time| Value::from(time.to_string()));
+    let set = |fields: &mut Map<String, Value>| match &epoch {
+        Some(epoch) => drop(fields.insert("created".to_string(), epoch.clone())),
+        None if fields.get("created").is_none_or(Value::is_null) && !own.is_null() => {
+            fields.insert("created".to_string(), own.clone());
+        }
+        None => {}
+    };
+    set(fields);
+    for line in fields.get_mut("history").and_then(Value::as_array_mut).into_iter().flatten() {
+        line.as_object_mut().into_iter().for_each(set);
+    }
+    Ok(())
 }
 
 /// The files of a result.
@@ -182,6 +208,57 @@ impl Files {
         let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, offset).with_context(|| format!("read {path}"))?;
         Ok(bytes)
+    }
+
+    /// A whole file of JSON.
+    fn json(&self, path: &str) -> Result<Value> {
+        let mut bytes = Vec::new();
+        loop {
+            let piece = self.read(path, i64::try_from(bytes.len())?, PIECE_MAX)?;
+            let is_last = (piece.len() as i64) < PIECE_MAX;
+            bytes.extend(piece);
+            ensure!(bytes.len() <= STATEMENT_SIZE_MAX, "{path}: more than {STATEMENT_SIZE_MAX} bytes");
+            if is_last {
+                return serde_json::from_slice(&bytes).with_context(|| format!("{path}: not JSON"));
+            }
+        }
+    }
+
+    /// The attestation in a file: a predicate of this type, or an in-toto statement.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is no statement, or is a provenance, which only the builder knows.
+    pub fn attestation(
+        &self,
+        path: &str,
+        predicate_type: Option<&str>,
+        inline_only: bool,
+    ) -> Result<Attestation> {
+        let mut value = self.json(path)?;
+        let (predicate_type, predicate) = match predicate_type {
+            Some(predicate_type) => (predicate_type.to_string(), value),
+            None => {
+                let predicate_type = value["predicateType"].as_str().map(str::to_string);
+                let missing = || format!("{path}: no statement of in-toto");
+                (predicate_type.with_context(missing)?, value["predicate"].take())
+            }
+        };
+        ensure!(!predicate_type.starts_with(SLSA), "{path}: a frontend may not set provenance attestations");
+        let file_name = path.rsplit('/').next().unwrap_or_default().to_string();
+        Ok(Attestation { predicate_type, predicate, file_name, inline_only })
+    }
+
+    /// The attestations in the files of a directory, each an in-toto statement.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Files::attestation`].
+    pub fn bundle(&self, directory: &str, inline_only: bool) -> Result<Vec<Attestation>> {
+        let directory = directory.trim_end_matches('/');
+        let files = self.list(&format!("{directory}/"), "")?;
+        let one = |file: &Stat| self.attestation(&format!("{directory}/{}", file.path), None, inline_only);
+        files.iter().map(one).collect()
     }
 
     /// The files of a directory whose names fit a pattern (`*` and `?`); all if it is empty.
@@ -239,6 +316,23 @@ impl Files {
 mod tests {
     use super::*;
     use crossdock_builder::Base;
+
+    #[test]
+    fn times_that_are_missing_are_the_results() {
+        let config = |epoch: Option<i64>| {
+            let mut config = serde_json::json!({
+                "history": [{ "created_by": "a" }, { "created": "2001-01-01T00:00:00Z" }, null, 7],
+            });
+            let own = Value::from("2002-02-02T00:00:00Z");
+            set_times(config.as_object_mut().expect("an object"), &own, epoch).expect("set");
+            let times =
+                [&config["created"], &config["history"][0]["created"], &config["history"][1]["created"]];
+            times.map(|time| time.as_str().expect("a time").to_string())
+        };
+        assert_eq!(config(None), ["2002-02-02T00:00:00Z", "2002-02-02T00:00:00Z", "2001-01-01T00:00:00Z"]);
+        assert_eq!(config(Some(7)), ["1970-01-01T00:00:07Z"; 3]);
+        assert!(set_times(&mut Map::new(), &Value::Null, Some(i64::MAX)).is_err());
+    }
 
     #[test]
     fn a_definition_leads_back_to_its_result() {

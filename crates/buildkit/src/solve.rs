@@ -5,22 +5,31 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
-use crossdock_builder::git::GitSource;
+use crossdock_builder::dockerfile::check::outline::Taken;
 use crossdock_builder::llb;
 use crossdock_builder::solver::cache::StepCache;
-use crossdock_builder::{Base, BuiltImage, Environment, Settings};
+use crossdock_builder::{Base, Built, BuiltImage, Environment};
+use crossdock_delivery::attest::material::Material;
+use crossdock_delivery::attest::provenance::Inputs;
+use crossdock_delivery::attest::settings as attestations;
+use crossdock_delivery::attest::steps::Steps;
+use crossdock_delivery::attest::{self, Making};
 use crossdock_delivery::source::Source;
-use crossdock_oci::{Digest, Reference};
+use crossdock_dockerfile::Lines;
+use crossdock_oci::Digest;
 use crossdock_platform::Platform;
+use prost::Message;
 
 use crate::definition::{self, Sources};
 use crate::failure::Failure;
+use crate::identifiers::{Attributes, git, http, image};
 use crate::imports::{self, CacheEntry};
 use crate::job::{Answer, Job};
 use crate::results::{self, Solved};
 use crate::session::{Session, Wanted};
-use crate::sources::{self, BuildHost, ClientImages, ClientSecrets, Later};
+use crate::sources::{self, Later};
 use crate::status::Reporter;
+use crate::surroundings::{self, Surroundings};
 
 /// Solves a definition for a client. Waits for the end.
 ///
@@ -44,49 +53,130 @@ pub fn solve(job: &Job, definition: &pb::Definition, asked: &[CacheEntry]) -> Re
     let reporter = Arc::new(Reporter::new(job.log.clone(), &job.next_solve(), job.hidden.clone()));
     let session = job.own_session().map_err(|error| Failure::of(&error))?;
     let host = Platform::host();
-    let from = FromClient { job, reporter: &reporter, session: session.as_deref() };
+    let source = surroundings::source(job, session.clone(), &reporter).noting_materials(true);
+    let from = FromClient { job, reporter: &reporter, session: session.as_deref(), source: &source };
     let graph = definition::graph(definition, &host, &from).map_err(|error| Failure::of(&error))?;
     let platform = graph.result.map_or(host, |edge| graph.ops[edge.op].platform.clone());
-    let settings = Settings {
-        jobs: job.house.desk.jobs(),
-        allow_insecure: job.entitlements.iter().any(|given| given == "security.insecure"),
-        allow_network_host: true,
-        ..Settings::for_platform(platform.clone())
-    };
-    let desk = job.house.desk.clone();
-    let build_host = BuildHost { desk: desk.clone(), session: session.clone(), reporter: reporter.clone() };
-    let source = Source::new(Box::new(build_host), &job.store);
+    let settings = surroundings::settings(job, platform.clone());
     let (layer_options, mut caches) = job.layers();
     caches.extend(asked.iter().cloned());
     let say = |text: &str| reporter.warn(text.trim_start_matches("warning: "), "", "", None);
-    let (imported, layers) = imports::import(&source, session.as_ref(), &caches, &settings.platforms, &say)
-        .map_err(|error| Failure::of(&error))?;
+    let (imported, client_layers) =
+        imports::import(&source, session.as_ref(), &caches, &settings.platforms, &say)
+            .map_err(|error| Failure::of(&error))?;
     let later = Later::default();
-    let images = ClientImages { source: &source, store: &job.store, layers, later: &later };
-    let secrets = ClientSecrets::new(session, job.store.clone(), job.hidden.clone());
-    let emulator = move |platform: &Platform| desk.emulator(platform);
-    let environment = Environment {
-        store: &job.store,
-        images: &images,
-        events: &*reporter,
+    let steps_done = Steps::new(&*reporter);
+    let surroundings = Surroundings {
+        job,
+        session,
+        source: &source,
+        later: &later,
+        events: &steps_done,
         imported: &imported,
+        client_layers,
         layers: layer_options,
-        sink: None,
-        secrets: &secrets,
         // A build that fails ends nothing else of its client.
         stop: job.stop.part(),
-        shared: &job.house.shared,
-        emulator: &emulator,
     };
-    let solved = llb::solve(&environment, &settings, &graph, &platform);
-    job.count(reporter.counts());
-    let (image, steps) = solved.map_err(|error| {
-        let text = definition.source.as_ref().and_then(|source| source.infos.first()).cloned();
-        let failure = Failure::of_build(&error, &text.unwrap_or_default());
-        reporter.failed(&failure.message);
-        failure
-    })?;
-    Ok(Solved { image, steps, attestations: Vec::new(), recorded: None, epoch: None })
+    surroundings.with(|environment| {
+        let solved = llb::solve(environment, &settings, &graph, &platform);
+        job.count(reporter.counts());
+        let (image, steps) = solved.map_err(|error| {
+            let text = definition.source.as_ref().and_then(|source| source.infos.first()).cloned();
+            let mut failure = Failure::of_build(&error, &text.unwrap_or_default());
+            failure.vertex = reporter.failed_vertex();
+            reporter.failed(&failure.message);
+            failure
+        })?;
+        let mut solved = Solved { image, steps, attestations: Vec::new(), recorded: None, epoch: None };
+        let materials = source.materials();
+        let attesting = Attesting { job, environment, definition, platform, steps: &steps_done, materials };
+        attesting.attest(&mut solved).map_err(|error| Failure::of(&error))?;
+        Ok(solved)
+    })
+}
+
+/// What is known of the making of a result.
+struct Attesting<'a> {
+    job: &'a Job,
+    environment: &'a Environment<'a>,
+    definition: &'a pb::Definition,
+    platform: Platform,
+    steps: &'a Steps<'a>,
+    materials: Vec<Material>,
+}
+
+impl Attesting<'_> {
+    /// Makes the provenance that the client asked for, and the one for the record of the build. Lists of
+    /// packages are the business of whoever made the definition.
+    fn attest(&self, solved: &mut Solved) -> Result<()> {
+        let attributes: BTreeMap<String, String> = self.job.attributes.clone().into_iter().collect();
+        let asked = attestations::Settings::of_attributes(&attributes)?;
+        let asked = attestations::Settings { sbom: None, ..asked };
+        let built = Built { images: vec![solved.image.clone()], index: None, steps: solved.steps.clone() };
+        let infos = self.definition.source.as_ref().map(|source| source.infos.as_slice()).unwrap_or_default();
+        let dockerfile = infos.iter().find(|info| info.language == "Dockerfile");
+        let inputs = Inputs {
+            dockerfile: dockerfile.map(|info| info.data.clone()).unwrap_or_default(),
+            ..inputs(self.definition)
+        };
+        let make = |settings: &attestations::Settings| {
+            let making = Making {
+                environment: self.environment,
+                settings,
+                inputs: &inputs,
+                platforms: std::slice::from_ref(&self.platform),
+                steps: self.steps,
+                materials: &self.materials,
+                epoch: None,
+                name: None,
+                say: &|_| {},
+            };
+            attest::make(&making, &built)
+        };
+        solved.attestations = make(&asked)?.of_images().next().unwrap_or_default().to_vec();
+        // The build is as good if its record says less.
+        let recorded = make(&attestations::Settings::for_records()).unwrap_or_default();
+        solved.recorded = recorded.of_images().next().and_then(|all| all.first().cloned());
+        Ok(())
+    }
+}
+
+/// What a definition takes from its client: directories, secrets and agents.
+fn inputs(definition: &pb::Definition) -> Inputs {
+    let mut all = Inputs { is_offline: true, is_steered: true, ..Inputs::default() };
+    let taken = |id: &str, is_optional: bool| Taken {
+        id: id.to_string(),
+        is_required: !is_optional,
+        lines: Lines { start: 1, end: 1 },
+    };
+    for op in definition.def.iter().filter_map(|bytes| pb::Op::decode(&bytes[..]).ok()) {
+        match op.op {
+            Some(pb::op::Op::Source(source)) => {
+                all.locals.extend(source.identifier.strip_prefix("local://").map(str::to_string));
+            }
+            Some(pb::op::Op::Exec(exec)) => {
+                all.is_offline &= exec.network == i32::from(pb::NetMode::None);
+                for mount in &exec.mounts {
+                    all.secrets.extend(mount.secret_opt.as_ref().map(|one| taken(&one.id, one.optional)));
+                    all.ssh.extend(
+                        mount.ssh_opt.as_ref().map(|one| {
+                            taken(if one.id.is_empty() { "default" } else { &one.id }, one.optional)
+                        }),
+                    );
+                }
+                all.secrets.extend(exec.secretenv.iter().map(|one| taken(&one.id, one.optional)));
+            }
+            _ => {}
+        }
+    }
+    all.locals.sort();
+    all.locals.dedup();
+    for list in [&mut all.secrets, &mut all.ssh] {
+        list.sort_by(|a, b| (&a.id, b.is_required).cmp(&(&b.id, a.is_required)));
+        list.dedup_by(|a, b| a.id == b.id);
+    }
+    all
 }
 
 /// An image in the store as a result.
@@ -110,22 +200,21 @@ struct FromClient<'a> {
     job: &'a Job,
     reporter: &'a Reporter,
     session: Option<&'a Session>,
+    source: &'a Source<'a>,
 }
-
-type Attributes = BTreeMap<String, String>;
 
 impl Sources for FromClient<'_> {
     fn source(&self, source: &pb::SourceOp, platform: &Platform) -> Result<llb::Source> {
-        let pb::SourceOp { identifier, attrs } = source;
         if let Some((digest, platform)) = results::of_source(source, platform) {
             let manifest = results::descriptor(&self.job.store, &digest, &platform)?;
             return Ok(llb::Source::Images(vec![(platform, manifest)]));
         }
+        let pb::SourceOp { identifier, attrs } = &self.job.policies().apply(source.clone())?;
         let (scheme, rest) = identifier.split_once("://").context("a source needs a scheme")?;
         match scheme {
             "docker-image" => image(rest, attrs),
             "local" => self.local(rest, attrs),
-            "oci-layout" => self.layout(rest, attrs),
+            "oci-layout" => self.layout(rest, attrs, platform),
             "git" => git(rest, attrs),
             "http" if sources::upload_of(identifier).is_some() => self.upload(identifier, attrs),
             "http" | "https" => http(identifier, attrs),
@@ -196,110 +285,15 @@ impl FromClient<'_> {
     }
 
     /// An image in a store of the client: `NAME@DIGEST`.
-    fn layout(&self, text: &str, attrs: &Attributes) -> Result<llb::Source> {
+    fn layout(&self, text: &str, attrs: &Attributes, platform: &Platform) -> Result<llb::Source> {
         let (name, digest) =
             text.split_once('@').with_context(|| format!("oci-layout://{text}: no digest"))?;
         let (name, _) = name.rsplit_once(':').unwrap_or((name, ""));
         let id = attrs.get("oci.store").map_or(name, String::as_str);
         let session = self.session(attrs.get("oci.session").map(String::as_str))?;
-        let images = sources::layout(session, &self.job.store, self.reporter, id, &digest.parse()?)?;
+        let digest: Digest = digest.parse()?;
+        self.source.note_layout(name, platform, &digest);
+        let images = sources::layout(session, &self.job.store, self.reporter, id, &digest)?;
         Ok(llb::Source::Images(images))
-    }
-}
-
-fn image(name: &str, attrs: &Attributes) -> Result<llb::Source> {
-    let mut reference: Reference = name.parse()?;
-    if let Some(checksum) = attrs.get("image.checksum").filter(|checksum| !checksum.is_empty()) {
-        reference = reference.with_digest(checksum.parse()?);
-    }
-    let pull = attrs.get("image.resolvemode").is_some_and(|mode| mode == "pull");
-    Ok(llb::Source::Image { reference, pull })
-}
-
-/// `HOST/PATH[#[REVISION][:DIRECTORY]]`; the address for git is in an attribute.
-fn git(rest: &str, attrs: &Attributes) -> Result<llb::Source> {
-    let (path, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let address = match attrs.get("git.fullurl").filter(|address| !address.is_empty()) {
-        Some(address) if address.contains("://") || address.starts_with("git@") => address.clone(),
-        Some(address) => format!("https://{address}"),
-        None => format!("https://{path}"),
-    };
-    let mut source = GitSource::parse(&format!("#{fragment}")).map_err(anyhow::Error::msg)?;
-    if let Some(commit) = attrs.get("git.checksum").filter(|commit| !commit.is_empty()) {
-        source.commit = GitSource::parse(&format!("?commit={commit}")).map_err(anyhow::Error::msg)?.commit;
-    }
-    // Git would take a leading "-" for an option.
-    ensure!(!address.starts_with('-'), "{address}: it must not begin with \"-\"");
-    source.remote = address;
-    let keep_git = attrs.get("git.keepgitdir").is_some_and(|value| value == "true");
-    Ok(llb::Source::Git { source, keep_git })
-}
-
-fn http(address: &str, attrs: &Attributes) -> Result<llb::Source> {
-    let number = |name: &str, default: u32| match attrs.get(name) {
-        None => Ok(default),
-        Some(text) => {
-            let octal = text.strip_prefix("0o").or_else(|| text.strip_prefix('0').filter(|s| !s.is_empty()));
-            let parsed = octal.map_or_else(|| text.parse(), |digits| u32::from_str_radix(digits, 8));
-            parsed.with_context(|| format!("{name}={text}: not a number"))
-        }
-    };
-    let path = address.split(['?', '#']).next().unwrap_or_default();
-    let path = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
-    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let given = attrs.get("http.filename").filter(|name| !name.is_empty());
-    let filename = given.map_or(name, String::as_str);
-    Ok(llb::Source::Http {
-        url: address.to_string(),
-        checksum: attrs.get("http.checksum").map(|text| text.parse()).transpose()?,
-        filename: if filename.is_empty() { "download".to_string() } else { filename.to_string() },
-        mode: number("http.perm", 0o600)? & 0o7777,
-        owner: (number("http.uid", 0)?, number("http.gid", 0)?),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn attributes(pairs: &[(&str, &str)]) -> Attributes {
-        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
-    }
-
-    fn repository(found: llb::Source) -> Option<(GitSource, bool)> {
-        match found {
-            llb::Source::Git { source, keep_git } => Some((source, keep_git)),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn repositories() {
-        let attrs = attributes(&[("git.fullurl", "ssh://git@h/a.git"), ("git.keepgitdir", "true")]);
-        let found = git("h/a.git#v1:sub", &attrs).expect("valid");
-        let (source, keep_git) = repository(found).expect("a repository");
-        let (remote, reference) = (source.remote.as_str(), source.reference.as_deref());
-        assert_eq!((remote, reference), ("ssh://git@h/a.git", Some("v1")));
-        assert_eq!((source.directory.as_str(), keep_git), ("sub", true));
-        let found = git("h/a.git", &Attributes::new()).expect("valid");
-        let (source, _) = repository(found).expect("a repository");
-        assert_eq!((source.remote.as_str(), source.reference), ("https://h/a.git", None));
-        assert!(git("h/a.git#--upload-pack=x", &Attributes::new()).is_err());
-        assert!(git("h/a.git", &attributes(&[("git.checksum", "zz")])).is_err());
-    }
-
-    #[test]
-    fn downloads() {
-        let name = |address: &str, attrs: &[(&str, &str)]| {
-            let found = http(address, &attributes(attrs)).expect("valid");
-            let llb::Source::Http { filename, mode, owner, .. } = found else { panic!("no download") };
-            (filename, mode, owner)
-        };
-        assert_eq!(name("https://h/a/b.tgz?x=/y", &[]), ("b.tgz".to_string(), 0o600, (0, 0)));
-        assert_eq!(name("https://h", &[]).0, "download");
-        let attrs = [("http.filename", "x"), ("http.perm", "0755"), ("http.uid", "7")];
-        assert_eq!(name("https://h/b", &attrs), ("x".to_string(), 0o755, (7, 0)));
-        assert!(http("https://h/b", &attributes(&[("http.perm", "rw")])).is_err());
-        assert!(http("https://h/b", &attributes(&[("http.checksum", "1")])).is_err());
     }
 }

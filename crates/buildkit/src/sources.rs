@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use bollard_buildkit_proto::pb;
 use crossdock_builder::git::GitSource;
-use crossdock_builder::{Images, Secret, Secrets};
+use crossdock_builder::{Images, Secret, Secrets, llb, without_password};
 use crossdock_delivery::Host;
 use crossdock_delivery::files::chain;
 use crossdock_delivery::source::Source;
@@ -17,6 +18,8 @@ use crossdock_platform::Platform;
 use crossdock_registry::Client;
 
 use crate::house::{Desk, Login};
+use crate::identifiers;
+use crate::policy::Policies;
 use crate::session::{Agent, ClientStore, Session, Synced, Wanted};
 use crate::status::{Reporter, Transfers};
 
@@ -102,43 +105,54 @@ pub struct Later<'a> {
     directories: Mutex<HashMap<PathBuf, Arc<Mutex<Fetch<'a>>>>>,
 }
 
-/// The work that brings the files of a directory.
-type Work<'a> = Box<dyn FnOnce() -> Result<()> + Send + 'a>;
+/// The work that brings the files of a directory: these paths, or all if there are none.
+type Work<'a> = Box<dyn FnMut(&[String]) -> Result<()> + Send + 'a>;
 
-/// The state of a directory.
-enum Fetch<'a> {
-    /// Nobody has read it.
-    Open(Work<'a>),
-    /// What the work ended with.
-    Done(Result<(), String>),
+/// A directory that is fetched when it is read.
+struct Fetch<'a> {
+    work: Work<'a>,
+    /// The paths that are fetched at first; all if there are none.
+    planned: Vec<String>,
+    /// What the work ended with, once somebody has read the directory.
+    done: Option<Result<(), String>>,
 }
 
 impl<'a> Later<'a> {
-    /// Registers what brings the files of a directory.
-    pub fn add(&self, directory: PathBuf, work: impl FnOnce() -> Result<()> + Send + 'a) {
-        let fetch = Arc::new(Mutex::new(Fetch::Open(Box::new(work))));
+    /// Registers what brings the files of a directory. It will be called with the planned paths; only if the
+    /// build reads others it is called again, for all.
+    pub fn add(
+        &self,
+        directory: PathBuf,
+        planned: Vec<String>,
+        work: impl FnMut(&[String]) -> Result<()> + Send + 'a,
+    ) {
+        let fetch = Fetch { work: Box::new(work), planned, done: None };
+        let fetch = Arc::new(Mutex::new(fetch));
         self.directories.lock().unwrap_or_else(PoisonError::into_inner).insert(directory, fetch);
     }
 
-    /// Brings the files, once; others wait for that. Other directories are ready.
+    /// Brings the files, once; others wait for that. Other directories are ready. `paths` are those that are
+    /// read now, all if there are none.
     ///
     /// # Errors
     ///
     /// What the work ended with.
-    pub fn ready(&self, directory: &Path) -> Result<(), String> {
+    pub fn ready(&self, directory: &Path, paths: &[String]) -> Result<(), String> {
         let found = self.directories.lock().unwrap_or_else(PoisonError::into_inner).get(directory).cloned();
         let Some(fetch) = found else { return Ok(()) };
         let mut fetch = fetch.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Fetch::Open(_) = *fetch {
-            let begun = Fetch::Done(Err("the files could not be fetched".to_string()));
-            if let Fetch::Open(work) = std::mem::replace(&mut *fetch, begun) {
-                *fetch = Fetch::Done(work().map_err(|error| chain(&error)));
-            }
+        let Fetch { work, planned, done } = &mut *fetch;
+        let is_planned = |path: &String| {
+            planned.iter().any(|known| {
+                path.strip_prefix(known.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+        };
+        let suffices = planned.is_empty() || (!paths.is_empty() && paths.iter().all(is_planned));
+        if !suffices && done.as_ref().is_none_or(Result::is_ok) {
+            planned.clear();
+            *done = None;
         }
-        match &*fetch {
-            Fetch::Done(result) => result.clone(),
-            Fetch::Open(_) => Ok(()),
-        }
+        done.get_or_insert_with(|| work(planned).map_err(|error| chain(&error))).clone()
     }
 }
 
@@ -170,19 +184,27 @@ pub struct ClientImages<'a, 'w> {
     pub layers: HashMap<Digest, Arc<ClientStore>>,
     /// Directories that are fetched when they are read.
     pub later: &'a Later<'w>,
+    /// What the client allows.
+    pub policies: Policies,
 }
 
 impl Images for ClientImages<'_, '_> {
     fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<Descriptor, String> {
-        Images::resolve(self.source, reference, platform, pull)
+        let allowed = allowed_image(&self.policies, reference, pull).map_err(|error| chain(&error))?;
+        Images::resolve(self.source, &allowed.0, platform, allowed.1)
     }
 
     fn download(&self, url: &str, to: &Path) -> Result<Option<i64>, String> {
-        Images::download(self.source, url, to)
+        let allowed = allowed_download(&self.policies, url).map_err(|error| chain(&error))?;
+        let time = Images::download(self.source, &allowed.0, to)?;
+        if let Some(expected) = allowed.1 {
+            verify(to, &expected).map_err(|error| chain(&error))?;
+        }
+        Ok(time)
     }
 
-    fn ready(&self, directory: &Path) -> Result<(), String> {
-        self.later.ready(directory)
+    fn ready(&self, directory: &Path, paths: &[String]) -> Result<(), String> {
+        self.later.ready(directory, paths)
     }
 
     fn layer(&self, layer: &Descriptor) -> Result<(), String> {
@@ -193,8 +215,95 @@ impl Images for ClientImages<'_, '_> {
     }
 
     fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
-        Images::checkout(self.source, source, keep_git, to)
+        let allowed = allowed_repository(&self.policies, source).map_err(|error| chain(&error))?;
+        Images::checkout(self.source, &allowed, keep_git, to)
     }
+}
+
+/// The image that policies let a build use instead of this one, and whether its registry is asked.
+///
+/// # Errors
+///
+/// They deny it, or want something that is no image.
+pub fn allowed_image(policies: &Policies, reference: &Reference, pull: bool) -> Result<(Reference, bool)> {
+    let source = policies.apply_to(&format!("docker-image://{reference}"))?;
+    let name = source.identifier.strip_prefix("docker-image://");
+    let name = name.with_context(|| replaced("the image", &reference.to_string(), &source.identifier))?;
+    let llb::Source::Image { reference, pull: asks } = identifiers::image(name, &source.attrs)? else {
+        bail!("{name}: no image")
+    };
+    Ok((reference, pull || asks))
+}
+
+/// The address that policies let a build download instead of this one, and what the file must have.
+///
+/// # Errors
+///
+/// They deny it, or want something that is no download.
+pub fn allowed_download(policies: &Policies, url: &str) -> Result<(String, Option<Digest>)> {
+    let source = policies.apply_to(url)?;
+    let is_url = ["http://", "https://"].iter().any(|scheme| source.identifier.starts_with(scheme));
+    ensure!(is_url, replaced("the download", &without_password(url), &source.identifier));
+    let llb::Source::Http { url, checksum, .. } = identifiers::http(&source.identifier, &source.attrs)?
+    else {
+        bail!("{}: no download", source.identifier)
+    };
+    Ok((url, checksum))
+}
+
+/// The repository that policies let a build use instead of this one.
+///
+/// # Errors
+///
+/// They deny it, or want something that is no repository.
+pub fn allowed_repository(policies: &Policies, source: &GitSource) -> Result<GitSource> {
+    let GitSource { remote, reference, directory, .. } = source;
+    let place = match remote.split_once("://") {
+        Some((_, place)) => place.to_string(),
+        // `USER@HOST:PATH`
+        None => remote.replacen(':', "/", 1),
+    };
+    let place = place.rsplit_once('@').map_or(place.as_str(), |(_, place)| place);
+    let mut identifier = format!("git://{place}");
+    if reference.is_some() || !directory.is_empty() {
+        identifier.push_str(&format!("#{}", reference.as_deref().unwrap_or_default()));
+    }
+    if !directory.is_empty() {
+        identifier.push_str(&format!(":{directory}"));
+    }
+    let attrs = [("git.fullurl".to_string(), without_password(remote))].into();
+    let asked = pb::SourceOp { identifier: identifier.clone(), attrs };
+    let mut allowed = policies.apply(asked.clone())?;
+    if allowed == asked {
+        return Ok(source.clone());
+    }
+    let rest = allowed.identifier.strip_prefix("git://");
+    let rest =
+        rest.with_context(|| replaced("the repository", &identifier, &allowed.identifier))?.to_string();
+    if allowed.identifier != asked.identifier
+        && allowed.attrs.get("git.fullurl") == asked.attrs.get("git.fullurl")
+    {
+        // The address is the other one's.
+        allowed.attrs.remove("git.fullurl");
+    }
+    let llb::Source::Git { source: other, .. } = identifiers::git(&rest, &allowed.attrs)? else {
+        bail!("{rest}: no repository")
+    };
+    Ok(GitSource { keep_git: source.keep_git, submodules: source.submodules, ..other })
+}
+
+fn replaced(what: &str, old: &str, new: &str) -> String {
+    format!("the source policy replaces {what} {old} by {new}, which is something else")
+}
+
+/// Checks that a file has what a policy says.
+fn verify(path: &Path, expected: &Digest) -> Result<()> {
+    let mut file = std::fs::File::open(path).context("read a download")?;
+    let mut hashing = crossdock_oci::digest::Hashing::with(std::io::sink(), expected.hasher());
+    std::io::copy(&mut file, &mut hashing).context("read a download")?;
+    let (_, digest, _) = hashing.finish();
+    ensure!(digest == *expected, "digest mismatch {digest}: {expected}");
+    Ok(())
 }
 
 /// Secrets and agents of a client, asked for one by one.
@@ -253,4 +362,67 @@ impl Secrets for ClientSecrets {
         }
         Ok(path)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_fetched_once_and_wholly_if_need_be() {
+        let calls: Mutex<Vec<Vec<String>>> = Mutex::default();
+        let later = Later::default();
+        let note = |paths: &[String]| {
+            calls.lock().expect("no panic").push(paths.to_vec());
+            Ok(())
+        };
+        let paths = |list: &[&str]| list.iter().map(|path| path.to_string()).collect::<Vec<_>>();
+        later.add("part".into(), paths(&["a", "b/c"]), note);
+        later.add("whole".into(), Vec::new(), note);
+        let ready = |directory: &str, list: &[&str]| later.ready(Path::new(directory), &paths(list));
+        ready("part", &["a"]).expect("fetched");
+        ready("part", &["a/x", "b/c"]).expect("there");
+        ready("whole", &["z"]).expect("fetched");
+        ready("whole", &[]).expect("there");
+        assert_eq!(*calls.lock().expect("no panic"), [paths(&["a", "b/c"]), Vec::new()]);
+        ready("part", &["ab"]).expect("fetched again");
+        ready("part", &[]).expect("there");
+        assert_eq!(calls.lock().expect("no panic").len(), 3, "the whole directory, once");
+        assert_eq!(calls.lock().expect("no panic")[2], Vec::<String>::new());
+        later.add("broken".into(), paths(&["a"]), |_| bail!("gone"));
+        for list in [&["a"][..], &["b"], &[]] {
+            assert_eq!(ready("broken", list), Err("gone".to_string()));
+        }
+        ready("unknown", &[]).expect("nothing to do");
+    }
+
+    #[test]
+    fn policies_of_repositories_see_llbs_identifiers() {
+        let repository = |address: &str, from: &str, to: Option<&str>| {
+            let mut policies = Policies::default();
+            let selector = Selector { identifier: from.to_string(), ..Selector::default() };
+            let updates = to.map(|to| Update { identifier: to.to_string(), ..Update::default() });
+            let action = if to.is_some() { PolicyAction::Convert } else { PolicyAction::Deny };
+            let rule = Rule { action: action.into(), selector: Some(selector), updates };
+            policies.extend([Policy { version: 1, rules: vec![rule] }]);
+            allowed_repository(&policies, &GitSource::parse(address).expect("an address"))
+        };
+        for (address, identifier) in [
+            ("https://u:p@h/a.git#main:sub", "git://h/a.git#main:sub"),
+            ("git@h:a/b.git", "git://h/a/b.git"),
+            ("ssh://git@h/a", "git://h/a"),
+        ] {
+            assert!(repository(address, identifier, None).is_err(), "{address}");
+            let same = repository(address, "git://other", None).expect("allowed");
+            assert_eq!(same, GitSource::parse(address).expect("an address"));
+        }
+        let other =
+            repository("https://h/a.git", "git://h/a.git", Some("git://i/b.git#v1")).expect("allowed");
+        assert_eq!((other.remote.as_str(), other.reference.as_deref()), ("https://i/b.git", Some("v1")));
+        assert!(repository("https://h/a.git", "git://h/a.git", Some("local://x")).is_err());
+    }
+
+    use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
+        Policy, PolicyAction, Rule, Selector, Update,
+    };
 }

@@ -121,6 +121,8 @@ struct State {
     digests: HashMap<StepId, String>,
     /// Steps that failed, until the build's error is known.
     failed: Vec<StepId>,
+    /// The vertex of the first step that failed.
+    failed_vertex: Option<String>,
     transfers: BTreeMap<String, VertexStatus>,
     counts: Counts,
 }
@@ -193,6 +195,11 @@ impl Reporter {
             vertex.completed = Some(now());
             self.tell(&vertex);
         }
+    }
+
+    /// The vertex of the first step that failed.
+    pub fn failed_vertex(&self) -> Option<String> {
+        lock(&self.state).failed_vertex.clone()
     }
 
     /// Warns of something in the Dockerfile, in BuildKit's form.
@@ -298,7 +305,13 @@ impl Events for Reporter {
                 counts.cached += i32::from(cached);
             }),
             Event::Cancelled { step } => self.end(step, |vertex, _| vertex.error = CANCELLED.to_string()),
-            Event::Failed { step } => lock(&self.state).failed.push(step),
+            Event::Failed { step } => {
+                let mut state = lock(&self.state);
+                state.failed.push(step);
+                if state.failed_vertex.is_none() {
+                    state.failed_vertex = state.digests.get(&step).cloned();
+                }
+            }
             // What is wrong at a place in a Dockerfile the checks tell, in BuildKit's words.
             Event::Warning { lines: Some(_), .. } => {}
             Event::Warning { message, lines } => self.warn(&message, "", "", lines),

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crossdock_dockerfile::ignore::clean;
-use crossdock_dockerfile::mount::Sharing;
 use crossdock_oci::store::Scratch;
 use crossdock_platform::Platform;
 use crossdock_sandbox as sandbox;
 
 use crate::command::execute::Command;
-use crate::command::mounts::{Guards, Kept, Prepared, PreparedMount, open_inside};
+use crate::command::mount::{Mount, MountKind};
+use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, open_inside};
 use crate::error::ErrorKind;
 use crate::solver::engine::Engine;
 use crate::solver::environment::Environment;
@@ -37,62 +37,8 @@ pub struct ContainerRequest {
     pub mounts: Vec<ContainerMount>,
 }
 
-/// A mount of a container.
-#[derive(Clone, Debug)]
-pub struct ContainerMount {
-    /// An absolute path.
-    pub target: String,
-    /// Whether writes are refused.
-    pub read_only: bool,
-    /// What is mounted.
-    pub kind: ContainerMountKind,
-}
-
-/// What a mount of a container is.
-#[derive(Clone, Debug)]
-pub enum ContainerMountKind {
-    /// A path of a tree of layers.
-    Tree {
-        /// The layers, the lowest first.
-        layers: Vec<PathBuf>,
-        /// The path; empty for the whole tree.
-        selector: String,
-    },
-    /// The cache that steps of the same platform know by this id.
-    Cache {
-        /// Its id; the target if empty.
-        id: String,
-        /// Who may use it at the same time.
-        sharing: Sharing,
-    },
-    /// An empty directory in memory, with a size in bytes.
-    Tmpfs {
-        /// The size; `None` for the usual one.
-        size: Option<u64>,
-    },
-    /// A secret as a file.
-    Secret {
-        /// Its id.
-        id: String,
-        /// Whether the container works without it, too.
-        is_optional: bool,
-        /// Mode of the file.
-        mode: u32,
-        /// User and group id.
-        owner: (u32, u32),
-    },
-    /// The socket of an SSH agent.
-    Agent {
-        /// Its id.
-        id: String,
-        /// Whether the container works without it, too.
-        is_optional: bool,
-        /// Mode of the socket.
-        mode: u32,
-        /// User and group id.
-        owner: (u32, u32),
-    },
-}
+/// A mount of a container. A tree is its layers, the lowest first; changes of it are dropped.
+pub type ContainerMount = Mount<Vec<PathBuf>>;
 
 /// A command of a container.
 #[derive(Clone, Debug, Default)]
@@ -224,41 +170,39 @@ fn prepared(
 ) -> Result<PreparedMount, ErrorKind> {
     let target = clean(&format!("/{}", mount.target));
     let what = match &mount.kind {
-        ContainerMountKind::Tree { layers, selector } => {
-            let base = match &layers[..] {
-                [] => {
-                    let directory = engine.temporary()?;
-                    let path = directory.path().to_path_buf();
-                    kept.directories.push(directory);
-                    path
-                }
-                layers => kept.attach(engine, &sandbox::overlay_fd(layers, None)?)?,
-            };
-            let selector = clean(&format!("/{selector}")).split_off(1);
-            Prepared::Bind { source: open_inside(&base, &selector)?, writable: !mount.read_only }
+        MountKind::Bind { input, selector, .. } => {
+            let source = open_tree(engine, input, selector, kept)?;
+            Prepared::Bind { source, writable: !mount.read_only }
         }
-        ContainerMountKind::Cache { id, sharing } => {
+        MountKind::Cache { id, sharing, initial, selector } => {
             // As with the caches of steps, which these are, too.
             let id = format!("{platform} {}", if id.is_empty() { &target } else { id });
-            Prepared::Cache { id, sharing: *sharing, mode: 0o755, owner: (0, 0), initial: None }
+            let initial = match &initial[..] {
+                [] => None,
+                layers => Some(open_tree(engine, layers, selector, kept)?),
+            };
+            Prepared::Cache { id, sharing: *sharing, mode: 0o755, owner: (0, 0), initial }
         }
-        ContainerMountKind::Tmpfs { size } => Prepared::Tmpfs { size: *size },
-        ContainerMountKind::Secret { id, is_optional, mode, owner } => Prepared::Secret {
-            id: id.clone(),
-            is_required: !is_optional,
-            variable: None,
-            is_file: true,
-            mode: *mode,
-            owner: *owner,
-        },
-        ContainerMountKind::Agent { id, is_optional, mode, owner } => {
-            Prepared::Agent { id: id.clone(), is_required: !is_optional, mode: *mode, owner: *owner }
+        other => other.without_tree().unwrap_or_else(|| unreachable!("mounts of trees are made above")),
+    };
+    Ok(PreparedMount { what, target, read_only: mount.is_read_only() })
+}
+
+/// Opens a path of a tree.
+fn open_tree(
+    engine: &Engine<'_>,
+    layers: &[PathBuf],
+    selector: &str,
+    kept: &mut Kept,
+) -> Result<Bound, ErrorKind> {
+    let base = match layers {
+        [] => {
+            let directory = engine.temporary()?;
+            let path = directory.path().to_path_buf();
+            kept.directories.push(directory);
+            path
         }
+        layers => kept.attach(engine, &sandbox::overlay_fd(layers, None)?)?,
     };
-    let read_only = match &mount.kind {
-        ContainerMountKind::Secret { .. } => true,
-        ContainerMountKind::Agent { .. } => false,
-        _ => mount.read_only,
-    };
-    Ok(PreparedMount { what, target, read_only })
+    open_inside(&base, &clean(&format!("/{selector}")).split_off(1))
 }

@@ -3,5 +3,6 @@
 mod agent;
 pub mod container;
 pub(crate) mod execute;
+pub mod mount;
 pub(crate) mod mounts;
 mod output;

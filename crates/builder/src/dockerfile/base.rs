@@ -74,7 +74,7 @@ impl StageRun<'_, '_, '_> {
     /// COPY.
     fn directory_base(&mut self, context: &NamedContext, name: &str, lines: Lines) -> Result<(), BuildError> {
         let origin = Origin::Context(context.clone());
-        let tree = self.tree(Some(&origin), None, lines)?;
+        let tree = self.tree(Some(&origin), None, &[], lines)?;
         let start =
             tree.entry("").map_err(|e| ErrorKind::io(format!("read build context {name}"), e).at(lines))?;
         let options = CopyOptions {

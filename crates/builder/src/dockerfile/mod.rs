@@ -5,6 +5,7 @@ pub mod check;
 mod metadata;
 pub mod names;
 mod origin;
+pub mod paths;
 mod plan;
 pub mod request;
 mod run;

@@ -17,6 +17,7 @@ use super::request::NamedContext;
 use super::stage::{StageRun, Step};
 use crate::command::execute::{Command, execute, key_of, shown_args};
 use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount};
+use crate::dockerfile::paths::below;
 use crate::error::{BuildError, ErrorKind};
 use crate::event::StepId;
 use crate::files::copy::{self, CopyOptions, Placement};
@@ -240,7 +241,9 @@ impl StageRun<'_, '_, '_> {
             kept.directories.push(directory);
             return Ok(Arc::new(empty.map_err(|e| ErrorKind::io("mount scratch", e).at(lines))?));
         }
-        let tree = self.tree(origin.as_ref(), layers.as_ref().map(|(layers, _)| layers.as_slice()), lines)?;
+        let wanted: Vec<String> = below(&relative).into_iter().collect();
+        let stacked = layers.as_ref().map(|(layers, _)| layers.as_slice());
+        let tree = self.tree(origin.as_ref(), stacked, &wanted, lines)?;
         let shown = from.map_or("the build context".to_string(), |from| format!("\"{from}\""));
         let failed =
             |e: std::io::Error| ErrorKind::io(format!("mount \"/{relative}\" of {shown}"), e).at(lines);

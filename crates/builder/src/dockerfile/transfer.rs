@@ -15,6 +15,7 @@ use rustix::fs::{FileType, OFlags};
 use super::names::Origin;
 use super::request::NamedContext;
 use super::stage::{StageRun, Step};
+use crate::dockerfile::paths::{below, is_remote};
 use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::Event;
 use crate::files::chmod::ModeChange;
@@ -271,7 +272,8 @@ impl StageRun<'_, '_, '_> {
             Some(Origin::Context(_)) => format!("build context {name}"),
             Some(_) => name.clone(),
         };
-        let tree = self.tree(origin, layers, lines)?;
+        let wanted: Option<Vec<String>> = local.iter().map(|source| below(source)).collect();
+        let tree = self.tree(origin, layers, &wanted.unwrap_or_default(), lines)?;
         for source in local {
             let entries = tree
                 .select(source, transfer.parents)
@@ -306,15 +308,17 @@ impl StageRun<'_, '_, '_> {
         Ok(())
     }
 
-    /// The tree that an instruction takes files from: its `--from`, or the build context.
+    /// The tree that an instruction takes files from: its `--from`, or the build context. `paths` are the
+    /// ones that it takes; none are all.
     pub fn tree(
         &self,
         origin: Option<&Origin>,
         layers: Option<&[Layer]>,
+        paths: &[String],
         lines: Lines,
     ) -> Result<Tree, BuildError> {
         let open = |path: &Path, ignore: Ignore| {
-            let ready = self.engine.env.images.ready(path);
+            let ready = self.engine.env.images.ready(path, paths);
             ready.map_err(|message| ErrorKind::Dockerfile(message).at(lines))?;
             let doing = || format!("open {}", path.display());
             Tree::open(path, ignore).map_err(|e| ErrorKind::io(doing(), e).at(lines))
@@ -550,11 +554,6 @@ fn place(
     }
     copy::finish_parents(&parents, root).map_err(|error| on_disk(error, scratch))?;
     Ok(stack.finish()?)
-}
-
-fn is_remote(source: &str) -> bool {
-    // A file:// address also counts as a repository, so that it is refused as one.
-    source.starts_with("http://") || source.starts_with("https://") || is_git(source)
 }
 
 fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {

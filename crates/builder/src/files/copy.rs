@@ -8,8 +8,9 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -193,11 +194,12 @@ impl Fields<'_, '_, '_> {
         // A link that was named as a source is followed; nothing leaves the root.
         let file = File::from(tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)?);
         if (entry.stat.st_size as u64) < LARGE {
-            let digest = content_digest(file)?;
+            let digest = content_digest(file, entry.stat.st_size)?;
             self.remember(entry, digest);
             return self.add(digest);
         }
-        let coming = self.beside.run(move || content_digest(file));
+        let size = entry.stat.st_size;
+        let coming = self.beside.run(move || content_digest(file, size));
         self.waiting.push_back(Field::Content(entry.clone(), coming));
         Ok(())
     }
@@ -230,9 +232,9 @@ impl Fields<'_, '_, '_> {
 }
 
 /// The BLAKE3 hash of a file's content. Only keys hold it, and it takes a third of SHA-256's time.
-fn content_digest(mut file: File) -> io::Result<[u8; 32]> {
+fn content_digest(mut file: File, size: i64) -> io::Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 256 * 1024];
+    let mut buffer = buffer_for(size);
     loop {
         match file.read(&mut buffer)? {
             0 => break,
@@ -240,6 +242,12 @@ fn content_digest(mut file: File) -> io::Result<[u8; 32]> {
         };
     }
     Ok(*hasher.finalize().as_bytes())
+}
+
+/// A buffer for a file of a size: of many small files, each needs only a small one.
+fn buffer_for(size: i64) -> Vec<u8> {
+    const MAX: usize = 256 * 1024;
+    vec![0; usize::try_from(size).unwrap_or(0).saturating_add(1).min(MAX)]
 }
 
 /// Where one source goes.
@@ -271,12 +279,13 @@ pub fn copy(
     let excluded = |path: &[u8]| options.excludes(&start.path, path);
     std::thread::scope(|threads| {
         let contents = RefCell::new(Contents { beside: Beside::new(threads), waiting: Vec::new() });
-        let walk = Walk { tree, root, options, excluded: &excluded, links: Links::default(), contents };
+        let (links, used) = Default::default();
+        let walk = Walk { tree, root, options, excluded: &excluded, links, used, contents };
         if start.is_dir() {
             make_directories(root, &target, options)?;
             copy_directory(&walk, &start.path, &target)?;
         } else if !excluded(&start.path) {
-            copy_one(&walk, start, &target)?;
+            copy_one(&walk, start, &target, false)?;
         }
         walk.contents.into_inner().finish()
     })
@@ -384,12 +393,31 @@ struct Walk<'a, 'scope, 'env> {
     excluded: &'a dyn Fn(&[u8]) -> bool,
     /// The first destination of each file with several names.
     links: Links,
+    /// The directory that was written to last, open: files of a directory come together.
+    used: RefCell<Option<(Vec<u8>, Rc<OwnedFd>)>>,
     contents: RefCell<Contents<'scope, 'env>>,
+}
+
+impl Walk<'_, '_, '_> {
+    /// The directory of `target`, and the name in it.
+    fn parent<'t>(&self, target: &'t [u8]) -> Result<(Rc<OwnedFd>, &'t [u8]), CopyError> {
+        let (parent, name) = split_name(target);
+        let mut used = self.used.borrow_mut();
+        if let Some((path, open)) = &*used
+            && path == parent
+        {
+            return Ok((open.clone(), name));
+        }
+        let open = Rc::new(at(target, open_in_root(self.root, parent, OFlags::PATH | OFlags::DIRECTORY))?);
+        *used = Some((parent.to_vec(), open.clone()));
+        Ok((open, name))
+    }
 }
 
 /// Work that remains for a directory.
 enum Todo {
-    Copy(Entry, Vec<u8>),
+    /// With whether the directory of the target was made by this copy, so that no file is in the way.
+    Copy(Entry, Vec<u8>, bool),
     /// Sets owner, mode and time of a directory once its content is complete; also of a directory that
     /// existed before, as other builders do.
     Finish(Entry, Vec<u8>),
@@ -398,18 +426,18 @@ enum Todo {
 /// Copies the content of `source` into the existing directory `target`.
 fn copy_directory(walk: &Walk<'_, '_, '_>, source: &[u8], target: &[u8]) -> Result<(), CopyError> {
     // The rest of the work waits in a list, so neither the stack nor open files limit the depth.
-    let content = |source: &[u8], target: &[u8]| -> Result<Vec<Todo>, CopyError> {
+    let content = |source: &[u8], target: &[u8], is_new: bool| -> Result<Vec<Todo>, CopyError> {
         let entries = at(source, walk.tree.entries_in(source))?.into_iter().rev();
         let todo = |entry: Entry| {
             let target = join(target, entry.name());
-            Todo::Copy(entry, target)
+            Todo::Copy(entry, target, is_new)
         };
         Ok(entries.map(todo).collect())
     };
-    let mut open = content(source, target)?;
+    let mut open = content(source, target, false)?;
     while let Some(todo) = open.pop() {
-        let (entry, target) = match todo {
-            Todo::Copy(entry, target) => (entry, target),
+        let (entry, target, is_in_new) = match todo {
+            Todo::Copy(entry, target, is_in_new) => (entry, target, is_in_new),
             Todo::Finish(entry, target) => {
                 let fd = open_in_root(walk.root, &target, OFlags::DIRECTORY | OFlags::RDONLY);
                 set_metadata(walk.options, walk.tree, &entry, &at(&target, fd)?, &target)?;
@@ -422,11 +450,11 @@ fn copy_directory(walk: &Walk<'_, '_, '_>, source: &[u8], target: &[u8]) -> Resu
         }
         if !entry.is_dir() {
             if !excluded {
-                copy_one(walk, &entry, &target)?;
+                copy_one(walk, &entry, &target, is_in_new)?;
             }
         } else if !excluded || has_included(walk, &entry)? {
-            make_directory(walk.root, &target)?;
-            let inside = content(&entry.path, &target)?;
+            let is_new = make_directory(walk.root, &target)?;
+            let inside = content(&entry.path, &target, is_new)?;
             open.push(Todo::Finish(entry, target));
             open.extend(inside);
         }
@@ -489,14 +517,16 @@ pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> R
     Ok(())
 }
 
-/// Copies anything but a directory to exactly `target`, whose parent exists.
-fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8]) -> Result<(), CopyError> {
-    let (parent_path, name) = split_name(target);
-    let parent = at(target, open_in_root(walk.root, parent_path, OFlags::PATH | OFlags::DIRECTORY))?;
-    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-        Err(rustix::io::Errno::ISDIR) => return Err(CopyError::OverDirectory(shown(target))),
-        Err(error) => return at(target, Err(error.into())),
+/// Copies anything but a directory to exactly `target`, whose parent exists; `is_in_new` if no file can be in
+/// the way.
+fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8], is_in_new: bool) -> Result<(), CopyError> {
+    let (parent, name) = walk.parent(target)?;
+    if !is_in_new {
+        match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(rustix::io::Errno::ISDIR) => return Err(CopyError::OverDirectory(shown(target))),
+            Err(error) => return at(target, Err(error.into())),
+        }
     }
     if let Some(first) = walk.links.first(entry, target) {
         let (first_parent, first_name) = split_name(&first);
@@ -568,13 +598,39 @@ fn copy_content(
     mut destination: File,
     target: &[u8],
 ) -> Result<(), CopyError> {
-    at(&entry.path, io::copy(&mut source, &mut destination))?;
+    at(&entry.path, copy_bytes(&mut source, &mut destination, entry.stat.st_size))?;
     set_owner_and_mode(options, entry, &destination, target)?;
     if options.xattrs {
         at(&entry.path, copy_xattrs(&source, &destination))?;
     }
     set_times(options, entry, &destination, target)
 }
+
+/// Copies the bytes of a file that had a size a moment ago: a small one with one read and one write.
+fn copy_bytes(source: &mut File, destination: &mut File, size: i64) -> io::Result<()> {
+    if size < SMALL {
+        let mut buffer = buffer_for(size);
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match source.read(&mut buffer[filled..]) {
+                Ok(0) => return destination.write_all(&buffer[..filled]),
+                Ok(length) => filled += length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // A read of a regular file gives less only at its end.
+            if filled as i64 == size {
+                return destination.write_all(&buffer[..filled]);
+            }
+        }
+        // It has grown.
+        destination.write_all(&buffer)?;
+    }
+    io::copy(source, destination).map(drop)
+}
+
+/// Files below this size are copied through memory, in bytes: the kernel would take more calls.
+const SMALL: i64 = 64 * 1024;
 
 /// Sets owner, mode, attributes and times of a directory.
 fn set_metadata(

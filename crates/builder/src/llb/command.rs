@@ -206,34 +206,23 @@ impl Solving<'_, '_, '_> {
                 };
                 // As with the caches of a Dockerfile, which these are, too.
                 let id = format!("{} {name}", current.op.platform);
-                Prepared::Cache { id, sharing: *sharing, mode, owner, initial }
+                Some(Prepared::Cache { id, sharing: *sharing, mode, owner, initial })
             }
             MountKind::Tmpfs { size } => {
                 key.field("tmpfs").field(format!("{size:?}"));
-                Prepared::Tmpfs { size: *size }
+                mount.kind.without_tree()
             }
-            MountKind::Secret { id, is_optional, mode, owner } => {
+            MountKind::Secret { id, .. } => {
                 key.field("secret").field(id);
-                Prepared::Secret {
-                    id: id.clone(),
-                    is_required: !is_optional,
-                    variable: None,
-                    is_file: true,
-                    mode: *mode,
-                    owner: *owner,
-                }
+                mount.kind.without_tree()
             }
-            MountKind::Agent { id, is_optional, mode, owner } => {
+            MountKind::Agent { id, .. } => {
                 key.field("ssh").field(id);
-                Prepared::Agent { id: id.clone(), is_required: !is_optional, mode: *mode, owner: *owner }
+                mount.kind.without_tree()
             }
         };
-        let read_only = match &mount.kind {
-            MountKind::Secret { .. } => true,
-            MountKind::Agent { .. } => false,
-            _ => mount.read_only,
-        };
-        Ok(PreparedMount { what, target, read_only })
+        let what = what.unwrap_or_else(|| unreachable!("mounts of trees are made above"));
+        Ok(PreparedMount { what, target, read_only: mount.is_read_only() })
     }
 
     /// Runs the command. Changes of the tree that is `output` go to `scratch`; those of other outputs are

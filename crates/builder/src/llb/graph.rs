@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crossdock_dockerfile::Lines;
-use crossdock_dockerfile::mount::Sharing;
 use crossdock_oci::{Descriptor, Digest, Reference};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Limit, Network};
 
+use crate::command::mount;
 use crate::git::GitSource;
 
 /// Operations and the output that is wanted.
@@ -142,68 +142,11 @@ pub struct SecretVariable {
     pub is_optional: bool,
 }
 
-/// A mount of a command.
-#[derive(Clone, Debug)]
-pub struct Mount {
-    /// An absolute path, or one below the working directory.
-    pub target: String,
-    /// Whether writes are refused.
-    pub read_only: bool,
-    /// What is mounted.
-    pub kind: MountKind,
-}
+/// A mount of a command. Trees are outputs of operations; `None` is an empty one.
+pub type Mount = mount::Mount<Option<Edge>>;
 
-/// What a mount shows.
-#[derive(Clone, Debug)]
-pub enum MountKind {
-    /// A tree.
-    Bind {
-        /// The tree.
-        input: Option<Edge>,
-        /// The path in it that is mounted.
-        selector: String,
-        /// The output that is the tree with the command's changes; `None` drops them.
-        output: Option<usize>,
-    },
-    /// A directory that stays for later commands.
-    Cache {
-        /// Its name.
-        id: String,
-        /// Use by several commands at once.
-        sharing: Sharing,
-        /// What a new one holds.
-        initial: Option<Edge>,
-        /// The path in `initial`.
-        selector: String,
-    },
-    /// Memory.
-    Tmpfs {
-        /// Its size in bytes.
-        size: Option<u64>,
-    },
-    /// A file with a secret.
-    Secret {
-        /// The secret.
-        id: String,
-        /// Whether the command runs without it, too.
-        is_optional: bool,
-        /// Mode of the file.
-        mode: u32,
-        /// User and group id.
-        owner: (u32, u32),
-    },
-    /// A socket that leads to an SSH agent.
-    Agent {
-        /// The agent.
-        id: String,
-        /// Whether the command runs without it, too.
-        is_optional: bool,
-        /// Mode of the socket.
-        mode: u32,
-        /// User and group id.
-        owner: (u32, u32),
-    },
-}
+/// What a mount of a command shows.
+pub type MountKind = mount::MountKind<Option<Edge>>;
 
 /// Changes of files, one after the other.
 #[derive(Clone, Debug)]

@@ -25,9 +25,9 @@ pub trait Images: Sync {
     fn download(&self, url: &str, to: &std::path::Path) -> Result<Option<i64>, String>;
 
     /// Brings the files of a directory of the request to their place, if they are not there yet: called
-    /// before the directory is read. The error is a sentence for the user.
-    fn ready(&self, directory: &std::path::Path) -> Result<(), String> {
-        let _ = directory;
+    /// before these paths in it are read; none are the whole directory. The error is a sentence for the user.
+    fn ready(&self, directory: &std::path::Path, paths: &[String]) -> Result<(), String> {
+        let _ = (directory, paths);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crossdock_oci::{Digest, Store};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Request;
+use tonic::{Request, Status, Streaming};
 
 use super::packet::file_sync_client::FileSyncClient;
 use super::receive::Receiver;
@@ -122,20 +122,24 @@ impl Session {
         let mut receiver = Receiver::new(directory)?;
         let mut is_complete = false;
         while !is_complete {
-            let packet = self.block(packets.message()).map_err(|status| said(&status))?;
-            let Some(packet) = packet else { bail!("the client ended before all its files were sent") };
-            let taken = receiver.packet(packet);
-            let (asked, complete) = taken.inspect_err(|error| {
-                let data = format!("{error:#}").into_bytes();
-                let packet = Packet { r#type: PacketType::PacketErr.into(), data, ..Packet::default() };
-                // The client may be gone.
-                let _ = send.send(packet);
-            })?;
-            if let Some(asked) = asked {
-                send.send(asked).ok().context("the client is gone")?;
+            for packet in self.block(next_packets(&mut packets)).map_err(|status| said(&status))? {
+                let Some(packet) = packet else { bail!("the client ended before all its files were sent") };
+                let taken = receiver.packet(packet);
+                let (asked, complete) = taken.inspect_err(|error| {
+                    let data = format!("{error:#}").into_bytes();
+                    let packet = Packet { r#type: PacketType::PacketErr.into(), data, ..Packet::default() };
+                    // The client may be gone.
+                    let _ = send.send(packet);
+                })?;
+                if let Some(asked) = asked {
+                    send.send(asked).ok().context("the client is gone")?;
+                }
+                is_complete = complete;
+                if complete {
+                    break;
+                }
             }
             progress(receiver.bytes);
-            is_complete = complete;
         }
         receiver.complete()?;
         let end = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
@@ -145,4 +149,28 @@ impl Session {
         while let Ok(Some(_)) = self.block(packets.message()) {}
         Ok(())
     }
+}
+
+/// Packets, and bytes of files, that are taken from a stream together: each time that this thread waits costs
+/// a change of threads.
+const TOGETHER: (usize, usize) = (256, 1024 * 1024);
+
+/// The next packet, and those behind it that have come already; `None` for the end of the stream.
+async fn next_packets(packets: &mut Streaming<Packet>) -> Result<Vec<Option<Packet>>, Status> {
+    let mut taken = Vec::new();
+    let (mut next, mut bytes) = (packets.message().await?, 0);
+    while let Some(packet) = next {
+        bytes += packet.data.len();
+        taken.push(Some(packet));
+        if taken.len() >= TOGETHER.0 || bytes >= TOGETHER.1 {
+            return Ok(taken);
+        }
+        next = tokio::select! {
+            biased;
+            packet = packets.message() => packet?,
+            () = std::future::ready(()) => return Ok(taken),
+        };
+    }
+    taken.push(None);
+    Ok(taken)
 }

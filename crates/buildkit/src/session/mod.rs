@@ -31,7 +31,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
@@ -43,6 +43,11 @@ pub(crate) use receive::mode_for_go;
 
 /// How long a build waits for the session that it names. Clients open it at the same time as the build.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a client that was asked for something may say nothing before it is asked whether it is there,
+/// and how long it may take to answer that. A client that hangs would hold its build for ever.
+const QUIET: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Bytes that wait in one direction of a session.
 const PIPE_SIZE: usize = 256 * 1024;
@@ -106,8 +111,14 @@ impl Sessions {
         let sessions = self.clone();
         tokio::spawn(async move {
             let ended = id.clone();
-            let opening = connect(ours);
-            let pumping = tokio::spawn(pump(incoming, to_us));
+            let (heard, is_heard) = oneshot::channel();
+            // A client that says nothing is no HTTP/2 server, but a connection to it would seem to be open.
+            let opening = async {
+                let channel = connect(ours).await?;
+                is_heard.await.context("the client has gone")?;
+                Ok::<_, anyhow::Error>(channel)
+            };
+            let pumping = tokio::spawn(pump(incoming, to_us, heard));
             if let Ok(Ok(channel)) = tokio::time::timeout(PATIENCE, opening).await {
                 let session = Session { shared_key, methods, channel, runtime: Handle::current() };
                 lock(&sessions.open).insert(id, Arc::new(session));
@@ -144,8 +155,19 @@ impl Sessions {
 }
 
 /// Passes the client's bytes on until the client ends its stream.
-async fn pump(mut incoming: Streaming<BytesMessage>, mut to_us: tokio::io::WriteHalf<DuplexStream>) {
+async fn pump(
+    mut incoming: Streaming<BytesMessage>,
+    mut to_us: tokio::io::WriteHalf<DuplexStream>,
+    heard: oneshot::Sender<()>,
+) {
+    let mut heard = Some(heard);
     while let Ok(Some(message)) = incoming.message().await {
+        if !message.data.is_empty()
+            && let Some(heard) = heard.take()
+        {
+            // The session may have been given up.
+            let _ = heard.send(());
+        }
         if to_us.write_all(&message.data).await.is_err() {
             return;
         }
@@ -163,6 +185,8 @@ async fn connect(pipe: DuplexStream) -> Result<Channel> {
     });
     let endpoint = Endpoint::from_static("http://session")
         .initial_connection_window_size(4 * 1024 * 1024)
+        .http2_keep_alive_interval(QUIET)
+        .keep_alive_timeout(ANSWER)
         .initial_stream_window_size(2 * 1024 * 1024);
     Ok(endpoint.connect_with_connector(connector).await?)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Ran, Registry, Running, World, our_emulator};
+use crate::support::{Ran, Registry, Running, World, grep, our_emulator};
 
 /// The client, which `cargo xtask test` fetches.
 pub fn buildx() -> PathBuf {
@@ -201,6 +201,69 @@ fn secrets_contexts_and_standard_input() {
     std::fs::remove_file(world.path("context/f")).expect("removed");
     let seen = served.result("FROM base\nCOPY . /all\nRUN ls /all > /l\n", &[], "l");
     assert!(seen.contains("secret") && !seen.lines().any(|name| name == "f"), "{seen}");
+}
+
+#[test]
+fn only_what_a_build_reads_is_sent() {
+    let served = Served::new();
+    let world = &served.world;
+    world.file("f", "data").file("late", "later").file("d/g", "deep").file("unread", "nobody reads this");
+    std::os::unix::fs::symlink("d/g", world.path("context/link")).expect("a link");
+    let sent = |text: &str| grep(&world.store().join("buildkit/contexts"), text.as_bytes()).len();
+    assert_eq!(served.result("FROM base\nCOPY f d* /x/\n", &[], "x/g"), "deep");
+    assert_eq!((sent("deep"), sent("nobody reads this")), (1, 0));
+    assert_eq!(served.result("FROM base\nCOPY link /l\n", &[], "l"), "deep", "what a link leads to");
+    let missing = served.build("FROM base\nCOPY f g /x/\n", &[]).fails(1);
+    assert!(missing.contains("\"/g\": not found"), "{missing}");
+    assert_eq!(sent("nobody reads this"), 0);
+    // A trigger of the base reads more than the Dockerfile says.
+    world.build("FROM base\nONBUILD COPY late /late\n", &["-t", "trigger:1"]).ok();
+    assert_eq!(served.result("FROM trigger:1\nCOPY f /f\n", &[], "late"), "later");
+    let named = ["--build-context", "n=context"];
+    assert_eq!(served.result("FROM base\nARG X=late\nCOPY --from=n $X /n\n", &named, "n"), "later");
+}
+
+#[test]
+fn policies_for_sources_hold() {
+    let served = Served::new();
+    let world = &served.world;
+    world.file("f", "data");
+    let policy = |action: &str, identifier: &str, to: &str| {
+        let rule = serde_json::json!({
+            "action": action,
+            "selector": { "identifier": identifier },
+            "updates": { "identifier": to },
+        });
+        world.file("../policy.json", serde_json::json!({ "rules": [rule] }).to_string());
+    };
+    let build = |steps: &str| {
+        world.file("Dockerfile", steps);
+        let mut command = served.command(&["build", "--progress", "plain", "-o", "out", "context"]);
+        command.env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", world.path("policy.json"));
+        Ran::from(command.output().expect("buildx runs"))
+    };
+    for (identifier, steps) in [
+        ("docker-image://docker.io/library/base:*", "FROM base\nRUN true\n"),
+        ("docker-image://docker.io/library/base:latest", "FROM scratch\nCOPY --from=base /bin/sh /sh\n"),
+        ("https://example.invalid/*", "FROM scratch\nADD https://example.invalid/f /f\n"),
+        ("git://example.invalid/*", "FROM scratch\nADD https://example.invalid/a.git#main /f\n"),
+        ("local://context", "FROM scratch\nCOPY f /f\n"),
+    ] {
+        policy("DENY", identifier, "");
+        let answer = build(steps).fails(1);
+        assert!(answer.contains("denied by policy"), "{identifier}: {answer}");
+    }
+    world.build("FROM base\nRUN echo other > /which\n", &["-t", "other:1"]).ok();
+    policy(
+        "CONVERT",
+        "docker-image://docker.io/library/base:latest",
+        "docker-image://docker.io/library/other:1",
+    );
+    build("FROM base\nRUN true\n").ok();
+    assert_eq!(std::fs::read_to_string(world.path("out/which")).expect("written"), "other\n");
+    policy("CONVERT", "docker-image://docker.io/library/base:latest", "local://context");
+    let answer = build("FROM base\nRUN true\n").fails(1);
+    assert!(answer.contains("which is something else"), "{answer}");
 }
 
 #[test]

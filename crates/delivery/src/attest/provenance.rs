@@ -34,10 +34,12 @@ pub struct Inputs {
     pub secrets: Vec<Taken>,
     /// SSH agents that the steps take.
     pub ssh: Vec<Taken>,
-    /// Bytes of the Dockerfile.
+    /// Bytes of the Dockerfile; empty if it is not known.
     pub dockerfile: Vec<u8>,
     /// Whether RUN has no network unless the Dockerfile says otherwise.
     pub is_offline: bool,
+    /// Whether a program of the client made the steps itself: what it was asked for nobody knows.
+    pub is_steered: bool,
 }
 
 /// When a build ran, and its name.
@@ -82,6 +84,7 @@ impl Inputs {
             ssh: outline.ssh,
             dockerfile: request.dockerfile.clone(),
             is_offline: request.settings.is_offline(),
+            is_steered: false,
             locals: Vec::new(),
         };
         let name = if input.name == "-" { "Dockerfile" } else { &input.name };
@@ -213,7 +216,10 @@ fn predicate(
     invocation: &Invocation,
 ) -> Result<Value> {
     let is_max = settings.mode == Mode::Max;
-    let file = Dockerfile::parse(&inputs.dockerfile)?;
+    let reaches_network = match inputs.is_steered {
+        true => !inputs.is_offline,
+        false => facts.steps.reach_network(&Dockerfile::parse(&inputs.dockerfile)?, inputs.is_offline),
+    };
     let (request, is_whole) = request(inputs, is_max);
     let dependencies: Vec<Value> = dependencies(facts).iter().map(dependency).collect();
     let is_known = inputs.locals.is_empty();
@@ -224,7 +230,9 @@ fn predicate(
     }
     if is_max {
         internal["buildConfig"] = build_config(facts.steps);
-        metadata.insert("source".into(), source(inputs, facts.steps));
+        if !inputs.dockerfile.is_empty() {
+            metadata.insert("source".into(), source(inputs, facts.steps));
+        }
         if let Some(layers) = layers(facts) {
             metadata.insert("layers".into(), layers);
         }
@@ -236,7 +244,7 @@ fn predicate(
         "buildkit_metadata": metadata,
         "buildkit_completeness": {"request": is_whole, "resolvedDependencies": is_known},
     });
-    if is_known && !facts.steps.reach_network(&file, inputs.is_offline) {
+    if is_known && !reaches_network {
         run["buildkit_hermetic"] = true.into();
     }
     if settings.reproducible {
@@ -306,9 +314,9 @@ fn time(time: Timestamp) -> String {
 
 /// `request`: the attributes and what the steps take; and whether that is all of them.
 fn request(inputs: &Inputs, is_max: bool) -> (Value, bool) {
-    let mut is_whole = true;
+    let mut is_whole = !inputs.is_steered;
     let mut arguments = Map::new();
-    for (name, value) in &inputs.attributes {
+    for (name, value) in inputs.attributes.iter().filter(|_| !inputs.is_steered) {
         let is_elsewhere = matches!(name.as_str(), "context" | "filename" | "contextkey")
             || LEFT_OUT.contains(&name.as_str())
             || name.starts_with("attest:")
@@ -330,7 +338,10 @@ fn request(inputs: &Inputs, is_max: bool) -> (Value, bool) {
         };
         list.iter().map(one).collect()
     };
-    let mut request = json!({"frontend": "dockerfile.v0", "args": arguments});
+    let mut request = match inputs.is_steered {
+        true => json!({}),
+        false => json!({"frontend": "dockerfile.v0", "args": arguments}),
+    };
     for (name, list) in [("secrets", &inputs.secrets), ("ssh", &inputs.ssh)] {
         if is_max && !list.is_empty() {
             request[name] = taken(list);
