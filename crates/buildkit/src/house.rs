@@ -1,5 +1,6 @@
 //! What all builds of a server share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -54,6 +55,8 @@ pub(crate) struct House {
     pub shared: Shared,
     /// Names the only worker.
     pub worker: String,
+    /// The store's directory.
+    pub root: PathBuf,
 }
 
 impl House {
@@ -62,6 +65,7 @@ impl House {
         let store = desk.store()?;
         let worker = Digest::of(store.root().as_os_str().as_encoded_bytes()).hex()[..25].to_string();
         let history = History::open(&store)?;
-        Ok(House { desk, sessions: Arc::default(), history, shared: Shared::default(), worker })
+        let root = store.root().to_path_buf();
+        Ok(House { desk, sessions: Arc::default(), history, shared: Shared::default(), worker, root })
     }
 }

@@ -61,8 +61,14 @@ impl Inner {
     pub fn end(&self, reference: &str) {
         /// Logs of older builds are in the history.
         const KEPT: usize = 16;
-        let Some(job) = self.jobs().remove(reference) else { return };
+        let mut jobs = self.jobs();
+        let Some(job) = jobs.remove(reference) else { return };
+        let is_idle = jobs.is_empty();
+        drop(jobs);
         job.containers.close();
+        if is_idle {
+            crossdock_sandbox::compile_images(&self.house.root);
+        }
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.push_back((job.reference.clone(), job.log.clone()));
         if ended.len() > KEPT {
