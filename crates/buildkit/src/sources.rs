@@ -198,7 +198,12 @@ impl Images for ClientImages<'_, '_> {
         let allowed = allowed_download(&self.policies, url).map_err(|error| chain(&error))?;
         let time = Images::download(self.source, &allowed.0, to)?;
         if let Some(expected) = allowed.1 {
-            verify(to, &expected).map_err(|error| chain(&error))?;
+            let digest = std::fs::File::open(to).and_then(|file| expected.again(file));
+            let digest =
+                digest.map_err(|error| format!("read the download of {}: {error}", without_password(url)))?;
+            if digest != expected {
+                return Err(format!("digest mismatch {digest}: {expected}"));
+            }
         }
         Ok(time)
     }
@@ -296,16 +301,6 @@ fn replaced(what: &str, old: &str, new: &str) -> String {
     format!("the source policy replaces {what} {old} by {new}, which is something else")
 }
 
-/// Checks that a file has what a policy says.
-fn verify(path: &Path, expected: &Digest) -> Result<()> {
-    let mut file = std::fs::File::open(path).context("read a download")?;
-    let mut hashing = crossdock_oci::digest::Hashing::with(std::io::sink(), expected.hasher());
-    std::io::copy(&mut file, &mut hashing).context("read a download")?;
-    let (_, digest, _) = hashing.finish();
-    ensure!(digest == *expected, "digest mismatch {digest}: {expected}");
-    Ok(())
-}
-
 /// Secrets and agents of a client, asked for one by one.
 pub struct ClientSecrets {
     session: Option<Arc<Session>>,
@@ -367,6 +362,9 @@ impl Secrets for ClientSecrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
+        Policy, PolicyAction, Rule, Selector, Update,
+    };
 
     #[test]
     fn directories_are_fetched_once_and_wholly_if_need_be() {
@@ -421,8 +419,4 @@ mod tests {
         assert_eq!((other.remote.as_str(), other.reference.as_deref()), ("https://i/b.git", Some("v1")));
         assert!(repository("https://h/a.git", "git://h/a.git", Some("local://x")).is_err());
     }
-
-    use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
-        Policy, PolicyAction, Rule, Selector, Update,
-    };
 }

@@ -23,6 +23,17 @@ pub struct Digest(String);
 pub struct ParseDigestError(pub String);
 
 impl Digest {
+    /// The digest of what a reader gives, by the algorithm of this one.
+    ///
+    /// # Errors
+    ///
+    /// The reader's.
+    pub fn again(&self, mut reader: impl Read) -> io::Result<Digest> {
+        let mut hashing = Hashing::with(io::sink(), self.hasher());
+        io::copy(&mut reader, &mut hashing)?;
+        Ok(hashing.finish().1)
+    }
+
     /// The SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Digest {
         let mut hasher = Hasher::sha256();
@@ -216,6 +227,11 @@ mod tests {
         let (bytes, digest, length) = copy.finish();
         assert_eq!((bytes.as_slice(), length), (&b"abc"[..], 3));
         assert_eq!(digest, Digest::of(b"abc"));
+        let longer: Digest = format!("sha512:{}", "0".repeat(128)).parse().expect("valid");
+        for known in [&digest, &longer] {
+            let again = known.again(&b"abc"[..]).expect("a slice can be read");
+            assert_eq!((again.algorithm(), again == *known), (known.algorithm(), *known == digest));
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, StatxFlags, openat, statx};
 
@@ -156,25 +156,21 @@ impl Reports {
     }
 }
 
-/// The process that was started last.
-static STARTED: Mutex<Option<Child>> = Mutex::new(None);
+/// Whether a process that was started here has not ended yet.
+static RUNS: AtomicBool = AtomicBool::new(false);
 
 /// Starts a process that makes translations of what containers of the store at `store` have reported, if
 /// there is anything, and if the last one has ended. Waits for nothing: the process has the lowest priority
 /// and may go on when this one has ended.
 pub fn compile_images(store: &Path) {
-    if !Images::are_wanted() {
-        return;
-    }
     let folder = Images::folder(store);
-    let Ok(waiting) = fs::read_dir(folder.join(PENDING)) else { return };
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    if started.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))) {
+    if !Images::are_wanted() || RUNS.load(Ordering::Relaxed) {
         return;
     }
+    let Ok(waiting) = fs::read_dir(folder.join(PENDING)) else { return };
     // An emulator may be gone since.
     let complete = waiting.flatten().filter(|entry| !entry.file_name().as_bytes().starts_with(b"."));
-    *started = complete.take(PENDING_MAX).find_map(|entry| {
+    let started = complete.take(PENDING_MAX).find_map(|entry| {
         let sources = fs::read(entry.path().join(SOURCES)).ok()?;
         let emulator = sources.split(|byte| *byte == 0).next()?;
         let mut command = Command::new(OsStr::from_bytes(emulator));
@@ -182,5 +178,12 @@ pub fn compile_images(store: &Path) {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // Ctrl-C is not for it.
         command.process_group(0).spawn().ok()
+    });
+    let Some(mut process) = started else { return };
+    RUNS.store(true, Ordering::Relaxed);
+    // A server lives longer than the process, which must not stay as a zombie.
+    std::thread::spawn(move || {
+        let _ = process.wait();
+        RUNS.store(false, Ordering::Relaxed);
     });
 }

@@ -8,12 +8,11 @@ use crossdock_dockerfile::ignore::clean;
 use crossdock_dockerfile::instruction::{Kind, Transfer, instruction};
 use crossdock_dockerfile::mount::{self, MountKind};
 use crossdock_dockerfile::parser::parse_trigger;
-use crossdock_platform::Platform;
 
 use crate::dockerfile::names::{Names, Origin};
 use crate::dockerfile::request::{BuildRequest, NamedContext};
 use crate::dockerfile::scope::Scope;
-use crate::error::{BuildError, shell_error};
+use crate::error::BuildError;
 use crate::git::is_git;
 
 /// Files that are read of a directory.
@@ -35,16 +34,8 @@ pub enum Paths {
 pub fn context_paths(request: &BuildRequest) -> Result<BTreeMap<PathBuf, Paths>, BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let names = Names { file: &file, contexts: &request.contexts };
-    let host = Platform::host();
-    let platform = request.settings.platforms.first().unwrap_or(&host);
-    let escape = file.directives.escape;
-    let scope = Scope::global(&request.build_args, &file.global_args, &host, platform, "default", escape)
-        .map_err(|(e, lines)| shell_error(e, lines))?;
-    let base_of = |index: usize| -> Result<String, BuildError> {
-        let stage = &file.stages[index];
-        let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
-        Ok(base.text)
-    };
+    let scope = Scope::of_first_platform(request, &file)?;
+    let base_of = |index: usize| scope.base_of(&file.stages[index]);
     let mut all = BTreeMap::new();
     for index in names.needed(names.target(request.target.as_deref())?, &base_of)? {
         let stage = &file.stages[index];
@@ -128,6 +119,7 @@ fn read_by(kind: &Kind) -> Vec<(Option<String>, Option<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossdock_platform::Platform;
 
     fn paths(text: &str, target: Option<&str>) -> BTreeMap<String, Option<Vec<String>>> {
         let mut request = BuildRequest::for_platform(Platform::host());

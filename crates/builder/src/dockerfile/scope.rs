@@ -7,10 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::instruction::ArgDefinition;
 use crossdock_dockerfile::shell::{Budget, Expanded, Lexer, ShellError, WORD_SIZE_MAX};
+use crossdock_dockerfile::{Dockerfile, Lines, Stage};
 use crossdock_platform::Platform;
+
+use crate::dockerfile::request::BuildRequest;
+use crate::error::{BuildError, shell_error};
 
 /// Build arguments that need no ARG and enter neither history nor cache keys.
 const PREDEFINED: [&str; 10] = [
@@ -168,6 +171,44 @@ impl Scope {
         }
         let given = Arc::new(given.clone());
         Ok(Scope { given, global: Arc::new(global), args: Args::default(), escape, budget })
+    }
+
+    /// The scope of a request's lines before the first FROM, for one of its platforms.
+    ///
+    /// # Errors
+    ///
+    /// An ARG that cannot be expanded.
+    pub fn of_request(
+        request: &BuildRequest,
+        file: &Dockerfile,
+        build: &Platform,
+        target: &Platform,
+    ) -> Result<Scope, BuildError> {
+        let last = file.stages.last().and_then(|stage| stage.name.clone());
+        let target_stage = request.target.clone().or(last).unwrap_or_else(|| "default".to_string());
+        let escape = file.directives.escape;
+        Scope::global(&request.build_args, &file.global_args, build, target, &target_stage, escape)
+            .map_err(|(error, lines)| shell_error(error, lines))
+    }
+
+    /// The scope of a request's first platform, for who reads its Dockerfile without building it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Scope::of_request`].
+    pub fn of_first_platform(request: &BuildRequest, file: &Dockerfile) -> Result<Scope, BuildError> {
+        let host = Platform::host();
+        Scope::of_request(request, file, &host, request.settings.platforms.first().unwrap_or(&host))
+    }
+
+    /// The base that a stage names.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be expanded.
+    pub fn base_of(&self, stage: &Stage) -> Result<String, BuildError> {
+        let base = self.expand_global(&stage.base).map_err(|error| shell_error(error, stage.lines))?;
+        Ok(base.text)
     }
 
     /// Expands a word of FROM.

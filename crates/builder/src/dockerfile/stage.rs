@@ -92,15 +92,15 @@ pub(crate) fn keep_promise<'scope, 'env>(
     }
 }
 
-/// The expanded base name of a stage.
+/// The expanded base name of a stage, which a build must have.
 pub(crate) fn base_name(file: &Dockerfile, scope: &Scope, index: usize) -> Result<String, BuildError> {
     let stage = &file.stages[index];
-    let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
-    if base.text.trim().is_empty() {
+    let base = scope.base_of(stage)?;
+    if base.trim().is_empty() {
         let message = format!("base name ({}) should not be blank", stage.base);
         return Err(ErrorKind::Dockerfile(message).at(stage.lines));
     }
-    Ok(base.text)
+    Ok(base)
 }
 
 impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {

@@ -13,7 +13,7 @@ use super::request::BuildRequest;
 use super::scope::Scope;
 use super::stage::{base_name, keep_promise, makes_layer};
 use super::state::State;
-use crate::error::{BuildError, ErrorKind, shell_error};
+use crate::error::{BuildError, ErrorKind};
 use crate::event::Event;
 use crate::files::stat_cache::StatCache;
 use crate::solver::cache::StepCache;
@@ -117,13 +117,7 @@ fn global_scopes(
     file: &Dockerfile,
     build: &Platform,
 ) -> Result<Vec<Scope>, BuildError> {
-    let last = file.stages.last().and_then(|stage| stage.name.clone());
-    let target_stage = request.target.clone().or(last).unwrap_or_else(|| "default".to_string());
-    let escape = file.directives.escape;
-    let scope = |platform: &Platform| {
-        Scope::global(&request.build_args, &file.global_args, build, platform, &target_stage, escape)
-            .map_err(|(e, lines)| shell_error(e, lines))
-    };
+    let scope = |platform: &Platform| Scope::of_request(request, file, build, platform);
     request.settings.platforms.iter().map(scope).collect()
 }
 

@@ -98,9 +98,7 @@ impl Solving<'_, '_, '_> {
         let io = |e: std::io::Error| ErrorKind::io(format!("use the download of {shown}"), e);
         let mut file = File::options().read(true).write(true).open(&path).map_err(io)?;
         if let Some(expected) = checksum {
-            let mut hashing = crossdock_oci::digest::Hashing::with(std::io::sink(), expected.hasher());
-            std::io::copy(&mut file, &mut hashing).map_err(io)?;
-            let (_, digest, _) = hashing.finish();
+            let digest = expected.again(&mut file).map_err(io)?;
             if digest != *expected {
                 return Err(failed(format!("digest mismatch {digest}: {expected}")));
             }

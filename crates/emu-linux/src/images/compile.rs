@@ -43,8 +43,8 @@ const O_PATH: u64 = 0o10_000_000;
 const WAIT: u64 = 20_000_000;
 const IDLE_MAX: u32 = 10;
 
-/// The end of the name of a report, or of a sandbox's folder, while it is handled for the first time. If this
-/// process is killed meanwhile, the next one tries once more.
+/// The end of a report's name while it is handled for the first time. If this process is killed meanwhile,
+/// the next one tries once more.
 const AGAIN: &str = ".again";
 
 /// In a sandbox's folder: the emulator, then layers and the folders of their images, each ended by NUL.
@@ -165,47 +165,32 @@ fn names(folder: &str) -> Vec<String> {
     }
 }
 
-/// Handles the reports that sandboxes have left; false if there are none.
+/// Handles the reports that sandboxes have left; false if there are none, or if they cannot be removed.
 fn compile_pending(folder: &str, pending: &str) -> bool {
     let mut places = Vec::new();
     // A name that begins with a dot is of a folder that is not complete.
     for name in names(pending).into_iter().filter(|name| !name.starts_with('.')).take(TOGETHER) {
-        let mut path = format!("{pending}/{name}");
-        let again = format!("{path}{AGAIN}");
-        let is_first = !name.ends_with(AGAIN);
-        if is_first && file::rename(format!("{path}\0").as_bytes(), format!("{again}\0").as_bytes()).is_ok() {
-            path = again;
-        }
+        let path = format!("{pending}/{name}");
         let sources = file::read_all(format!("{path}/{SOURCES}\0").as_bytes());
         let words = sources.split(|byte| *byte == 0).skip(1);
-        let words: Vec<String> = words
-            .map_while(|word| String::from_utf8(word.to_vec()).ok())
-            .filter(|word| !word.is_empty())
-            .collect();
+        let words = words.map_while(|word| String::from_utf8(word.to_vec()).ok());
+        let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
         let layers = words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
-        places.push((Place { folder: path, layers }, is_first));
+        places.push(Place { folder: path, layers });
     }
-    let is_any = !places.is_empty();
-    let (first, second): (Vec<_>, Vec<_>) = places.into_iter().partition(|(_, is_first)| *is_first);
-    for places in [first, second] {
-        let places: Vec<Place> = places.into_iter().map(|(place, _)| place).collect();
-        // Without layers, files would be looked for in the user's root.
-        let (of_layers, lost): (Vec<_>, Vec<_>) =
-            places.into_iter().partition(|place| !place.layers.is_empty());
-        compile_all(folder, &of_layers);
-        for place in of_layers.iter().chain(&lost) {
-            remove_with_files(&place.folder);
-        }
-    }
-    is_any
+    // Without layers, files would be looked for in the user's root.
+    let (of_layers, lost): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| !place.layers.is_empty());
+    compile_all(folder, &of_layers);
+    // All are removed, so this may not stop at the first one.
+    of_layers.iter().chain(&lost).filter(|place| remove_with_files(&place.folder)).count() > 0
 }
 
-/// Removes a folder that has only files.
-fn remove_with_files(folder: &str) {
+/// Removes a folder that has only files; false if it stays.
+fn remove_with_files(folder: &str) -> bool {
     for name in names(folder) {
         let _ = file::remove(format!("{folder}/{name}\0").as_bytes());
     }
-    let _ = file::remove_folder(format!("{folder}\0").as_bytes());
+    file::remove_folder(format!("{folder}\0").as_bytes()).is_ok()
 }
 
 /// Whether something was left as it is for a minute.

@@ -229,6 +229,26 @@ fn reports_that_lie_change_nothing() {
 }
 
 #[test]
+fn folders_that_no_sandbox_leaves_are_removed_or_left_alone() {
+    let place = Place::new(CROSS);
+    let pending = place.images().join("pending");
+    for name in ["lost", "odd", "stays", ".unfinished"] {
+        fs::create_dir_all(pending.join(name)).expect("a folder");
+        fs::write(pending.join(name).join("report"), "CDEMURPT").expect("a file");
+    }
+    // Without an end, without a folder for images, and with a folder that is no file to remove.
+    fs::write(pending.join("odd/sources"), "emulator\0/layer\0/folder\0/other").expect("a file");
+    fs::create_dir(pending.join("stays/folder")).expect("a folder");
+    fs::write(pending.join("file"), "").expect("a file");
+    let made = run(Command::new(EMULATOR).arg("--compile-images").arg(place.images()).arg("pending"));
+    assert!(made.status.success(), "{made:?}");
+    let entries = fs::read_dir(&pending).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let mut left: Vec<_> = entries.collect();
+    left.sort();
+    assert_eq!(left, [".unfinished", "file", "stays"]);
+}
+
+#[test]
 fn many_at_once_and_killed_ones_leave_right_results() {
     let place = Place::new(CROSS);
     let programs = [place.program(1), place.program(2), place.program(3)];

@@ -42,9 +42,10 @@ impl Deflater {
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
         let is_long = part.len() >= LONG || (part.start == 0 && !part.is_empty());
-        match is_long && self.deflate_long(&data[part.clone()], last, out) {
+        let (before, part) = (&data[part.start.saturating_sub(WINDOW)..part.start], &data[part]);
+        match is_long && self.deflate_long(part, last, out) {
             true => Ok(()),
-            false => self.deflate_short(data, part, last, out),
+            false => self.deflate_short(before, part, last, out),
         }
     }
 
@@ -52,33 +53,24 @@ impl Deflater {
     fn deflate_long(&mut self, part: &[u8], last: bool, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         out.resize(start + self.long.deflate_compress_bound(part.len()), 0);
-        let written = self.long.deflate_compress(part, &mut out[start..]);
-        let ends = written.ok().and_then(|written| {
-            out.truncate(start + written);
-            if last { Some(None) } else { Ends::of(&out[start..]).map(Some) }
-        });
-        match ends {
-            Some(Some(ends)) => leave_open(out, start, &ends),
-            Some(None) => {}
+        let written = self.long.deflate_compress(part, &mut out[start..]).unwrap_or(0);
+        out.truncate(start + written);
+        let ends = Ends::of(&out[start..]);
+        match &ends {
+            Some(ends) if !last => leave_open(out, start, ends),
+            Some(_) => {}
             None => out.truncate(start),
         }
         ends.is_some()
     }
 
-    fn deflate_short(
-        &mut self,
-        data: &[u8],
-        part: Range<usize>,
-        last: bool,
-        out: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    /// `before` are the bytes before the part that it can refer to.
+    fn deflate_short(&mut self, before: &[u8], part: &[u8], last: bool, out: &mut Vec<u8>) -> io::Result<()> {
         let deflate = &mut self.short;
         deflate.reset();
-        let window = &data[part.start.saturating_sub(WINDOW)..part.start];
-        if !window.is_empty() {
-            deflate.set_dictionary(window).map_err(io::Error::other)?;
+        if !before.is_empty() {
+            deflate.set_dictionary(before).map_err(io::Error::other)?;
         }
-        let part = &data[part];
         out.reserve(part.len() / 2 + 64);
         let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
         loop {

@@ -7,12 +7,11 @@ use crossdock_dockerfile::instruction::{ArgDefinition, Kind};
 use crossdock_dockerfile::mount::{self, MountKind};
 use crossdock_dockerfile::shell::{Budget, Lexer};
 use crossdock_dockerfile::{Dockerfile, Lines};
-use crossdock_platform::Platform;
 
 use crate::dockerfile::names::{Names, Origin};
 use crate::dockerfile::request::BuildRequest;
 use crate::dockerfile::scope::{Env, Scope};
-use crate::error::{BuildError, shell_error};
+use crate::error::BuildError;
 
 /// One stage with a name, or the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,16 +110,9 @@ pub fn outline(request: &BuildRequest) -> Result<Outline, BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let names = Names { file: &file, contexts: &request.contexts };
     let index = names.target(request.target.as_deref())?;
-    let host = Platform::host();
-    let platform = request.settings.platforms.first().unwrap_or(&host);
     let escape = file.directives.escape;
-    let scope = Scope::global(&request.build_args, &file.global_args, &host, platform, "default", escape)
-        .map_err(|(e, lines)| shell_error(e, lines))?;
-    let base_of = |index: usize| -> Result<String, BuildError> {
-        let stage = &file.stages[index];
-        let base = scope.expand_global(&stage.base).map_err(|e| shell_error(e, stage.lines))?;
-        Ok(base.text)
-    };
+    let scope = Scope::of_first_platform(request, &file)?;
+    let base_of = |index: usize| scope.base_of(&file.stages[index]);
     let needed = names.needed(index, &base_of)?;
     let mut outline =
         Outline { target: target(&file, index), arguments: Vec::new(), secrets: Vec::new(), ssh: Vec::new() };
@@ -226,6 +218,7 @@ impl Outline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossdock_platform::Platform;
 
     const DOCKERFILE: &str = "# TAG which release\nARG TAG=1\n# tools what compiles\nFROM a:$TAG AS tools\n\
         ARG CFLAGS=-O2\nRUN --mount=type=secret,id=token,required=true --mount=type=secret,target=/x/other$CFLAGS x\n\

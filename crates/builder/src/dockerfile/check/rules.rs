@@ -254,17 +254,8 @@ pub fn check_for_build(
 /// The stages that the request's target needs.
 fn needed(file: &Dockerfile, request: &BuildRequest) -> Result<BTreeSet<usize>, BuildError> {
     let names = Names { file, contexts: &request.contexts };
-    let host = Platform::host();
-    let platform = request.settings.platforms.first().unwrap_or(&host);
-    let escape = file.directives.escape;
-    let scope = Scope::global(&request.build_args, &file.global_args, &host, platform, "default", escape)
-        .map_err(|(error, lines)| shell_error(error, lines))?;
-    let base_of = |index: usize| {
-        let stage = &file.stages[index];
-        let base = scope.expand_global(&stage.base).map_err(|error| shell_error(error, stage.lines))?;
-        Ok(base.text)
-    };
-    names.needed(names.target(request.target.as_deref())?, &base_of)
+    let scope = Scope::of_first_platform(request, file)?;
+    names.needed(names.target(request.target.as_deref())?, &|index| scope.base_of(&file.stages[index]))
 }
 
 /// What is found before an error of the text.
