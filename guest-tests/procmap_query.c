@@ -24,8 +24,8 @@ int main(void) {
     FILE *f = fopen("/proc/self/maps", "r");
     uint64_t next = 0;
     while (fgets(line, sizeof line, f)) {
-        uint64_t start, end;
-        sscanf(line, "%lx-%lx", &start, &end);
+        unsigned long long start, end; // 64 bits for every CPU, as the fields of the query
+        sscanf(line, "%llx-%llx", &start, &end);
         struct query q = {.size = sizeof q, .flags = 0x10, .addr = next};
         if (strstr(line, "vsyscall")) continue;
         if (ioctl(fd, QUERY, &q) || q.start != start || q.end != end) wrong++;
