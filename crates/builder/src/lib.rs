@@ -26,6 +26,6 @@ pub use result::{Built, BuiltImage};
 pub use secrets::{Given, Secret, Secrets};
 pub use solver::environment::{Environment, Images};
 pub use solver::flights::Shared;
-pub use solver::layer::{Base, Packed, Record};
+pub use solver::layer::{Base, Layer, Packed, Record};
 pub use solver::stop::{LayerSink, Stop};
 pub use solver::{Settings, StepOptions};

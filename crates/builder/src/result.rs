@@ -1,5 +1,7 @@
 //! Images and an index in the store, from the layers of a solver.
 
+use std::path::PathBuf;
+
 use crossdock_oci::error::StoreError;
 use crossdock_oci::{Descriptor, Digest, Image, ImageConfig, Index, Store, media_type};
 use crossdock_platform::Platform;
@@ -7,7 +9,7 @@ use crossdock_platform::Platform;
 use crate::error::{BuildError, ErrorKind};
 use crate::solver::cache::StepCache;
 use crate::solver::environment::Environment;
-use crate::solver::layer::{Base, Layer};
+use crate::solver::layer::{Base, Layer, trees_of};
 use crate::solver::settings::Settings;
 
 /// The result of a build.
@@ -83,6 +85,15 @@ impl Built {
 }
 
 impl BuiltImage {
+    /// Its layers, unpacked, the lowest first.
+    ///
+    /// # Errors
+    ///
+    /// A layer cannot be unpacked.
+    pub fn trees(&self, store: &Store) -> Result<Vec<PathBuf>, ErrorKind> {
+        trees_of(store, &self.layers)
+    }
+
     /// Writes an image, which takes the place of this one.
     ///
     /// # Errors
@@ -105,8 +116,8 @@ pub struct BuiltImage {
     pub manifest: Descriptor,
     /// Digest of its configuration: the image's id in Docker's sense.
     pub id: Digest,
-    /// Its layers, unpacked, the lowest first.
-    pub trees: Vec<std::path::PathBuf>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<Layer>,
     /// How much of it is the base image's.
     pub base: Base,
 }
@@ -140,7 +151,7 @@ pub(crate) fn write(
         platform: named.clone(),
         manifest: put.manifest.with_platform(named),
         id: put.id,
-        trees: made.iter().map(|layer| layer.fs.clone()).collect(),
+        layers: made.to_vec(),
         base,
     })
 }

@@ -106,7 +106,7 @@ fn container(job: &Job, request: &NewContainerRequest) -> Result<ContainerReques
 fn layers(job: &Job, mount: &pb::Mount) -> Result<Vec<PathBuf>> {
     match mount.result_id.as_str() {
         "" => Ok(Vec::new()),
-        id => Ok(job.result(id)?.image.trees.clone()),
+        id => Ok(job.result(id)?.image.trees(&job.store)?),
     }
 }
 

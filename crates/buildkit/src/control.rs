@@ -216,6 +216,7 @@ impl Control for Server {
                 (exports, layers)
             };
             job.set_layers(layers, imports.clone());
+            job.set_needs_trees(export::needs_trees(&exports));
             let answer = self.build(&job, &request, layers, &imports).await?;
             attested = answer.recorded();
             let working = job.clone();

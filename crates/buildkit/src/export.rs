@@ -102,6 +102,11 @@ pub fn layer_options(exports: &[Export]) -> Result<LayerOptions> {
     Ok(LayerOptions { compression, level, ..LayerOptions::default() })
 }
 
+/// Whether somebody will read the files of the result. Whoever keeps an image here only does not.
+pub fn needs_trees(exports: &[Export]) -> bool {
+    outputs::need_trees(exports.iter().filter(|one| !matches!(one.kind, Kind::Here)).map(|one| &one.output))
+}
+
 /// A target for archives: the client.
 struct ToClient<'a> {
     session: &'a Session,

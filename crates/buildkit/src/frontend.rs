@@ -275,6 +275,7 @@ impl<'w> Frontend<'_, 'w> {
             steps: StepOptions::default(),
             hostname: hostname.filter(|name| !name.is_empty()),
             source_date_epoch: epoch.transpose()?,
+            needs_trees: self.job.needs_trees(),
         };
         let stages = no_cache.into_iter().flat_map(|list| list.split(','));
         let request = BuildRequest {
@@ -491,7 +492,7 @@ impl<'w> Frontend<'_, 'w> {
 
     /// The files of a result in a directory of their own.
     fn unpacked(&self, input: &pb::Definition) -> Result<PathBuf> {
-        let trees = solve::solve(self.job, input, &[])?.image.trees;
+        let trees = solve::solve(self.job, input, &[])?.image.trees(&self.job.store)?;
         let directory = self.job.store.temporary_directory()?;
         let path = directory.path().join("files");
         std::fs::create_dir(&path)?;

@@ -2,6 +2,7 @@
 //! of its own.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -64,6 +65,7 @@ pub struct Job {
     kept: Mutex<Vec<Kept>>,
     /// How layers are packed, and the caches that the client named.
     how: Mutex<(LayerOptions, Vec<CacheEntry>)>,
+    needs_trees: AtomicBool,
     /// When the build began.
     pub begun: Timestamp,
     /// Containers in which the client looks into results.
@@ -74,7 +76,7 @@ pub struct Job {
     returning: Mutex<Option<oneshot::Sender<Returned>>>,
     returned: Mutex<Option<oneshot::Receiver<Returned>>>,
     /// Solves so far, to tell their vertexes apart.
-    solves: std::sync::atomic::AtomicUsize,
+    solves: AtomicUsize,
     pub(crate) house: Arc<House>,
 }
 
@@ -141,6 +143,7 @@ impl Job {
             uploads,
             kept,
             how,
+            needs_trees: AtomicBool::new(true),
             begun: now(),
             counts,
             returning,
@@ -174,6 +177,16 @@ impl Job {
     /// Adds policies, which then hold for the rest of the build.
     pub fn add_policies(&self, more: Vec<Policy>) {
         lock(&self.policies).extend(more);
+    }
+
+    /// Says whether the client's outputs read the files of the result.
+    pub fn set_needs_trees(&self, needs_trees: bool) {
+        self.needs_trees.store(needs_trees, Ordering::Relaxed);
+    }
+
+    /// Whether the client's outputs read the files of the result.
+    pub fn needs_trees(&self) -> bool {
+        self.needs_trees.load(Ordering::Relaxed)
     }
 
     /// Sets how layers are packed and which caches the client named.
@@ -211,7 +224,7 @@ impl Job {
 
     /// A prefix for the vertexes of the next solve.
     pub fn next_solve(&self) -> String {
-        let number = self.solves.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self.solves.fetch_add(1, Ordering::Relaxed);
         format!("{}/{number}", self.reference)
     }
 

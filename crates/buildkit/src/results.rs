@@ -174,9 +174,9 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// Its layers cannot be stacked.
+    /// Its layers cannot be unpacked or stacked.
     pub fn of(store: &Store, image: &BuiltImage) -> Result<Files> {
-        let view = View::new(store, &image.trees).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let view = View::new(store, &image.trees(store)?)?;
         Ok(Files(view))
     }
 
@@ -341,7 +341,7 @@ mod tests {
         let image = BuiltImage {
             platform: platform.clone(),
             id: Digest::of(b"config"),
-            trees: Vec::new(),
+            layers: Vec::new(),
             base: Base::default(),
             manifest: manifest.clone(),
         };

@@ -8,7 +8,7 @@ use bollard_buildkit_proto::pb;
 use crossdock_builder::dockerfile::check::outline::Taken;
 use crossdock_builder::llb;
 use crossdock_builder::solver::cache::StepCache;
-use crossdock_builder::{Base, Built, BuiltImage, Environment};
+use crossdock_builder::{Base, Built, BuiltImage, Environment, Layer};
 use crossdock_delivery::attest::material::Material;
 use crossdock_delivery::attest::provenance::Inputs;
 use crossdock_delivery::attest::settings as attestations;
@@ -183,9 +183,10 @@ fn inputs(definition: &pb::Definition) -> Inputs {
 fn load(job: &Job, digest: &Digest, platform: &Platform) -> Result<Solved> {
     let manifest = results::descriptor(&job.store, digest, platform)?;
     let image = job.store.load_image(&manifest)?;
-    let trees = job.store.unpack_image(&image, 0)?.into_iter().map(|layer| layer.path).collect();
+    let unpacked = job.store.unpack_image(&image, 0)?;
+    let layers = unpacked.into_iter().map(|layer| Layer::of_directory(layer.path)).collect();
     let id = image.manifest.config.digest.clone();
-    let image_made = BuiltImage { platform: platform.clone(), manifest, id, trees, base: Base::default() };
+    let image_made = BuiltImage { platform: platform.clone(), manifest, id, layers, base: Base::default() };
     Ok(Solved {
         image: image_made,
         steps: StepCache::default(),

@@ -262,6 +262,20 @@ pub fn use_docker_types(outputs: &mut [Output]) -> Result<()> {
     Ok(())
 }
 
+/// Whether somebody is likely to read the files of the result, rather than its archives: outputs of files,
+/// and whoever runs an image that goes nowhere but into the store.
+pub fn need_trees<'a>(outputs: impl IntoIterator<Item = &'a Output>) -> bool {
+    let (mut is_stored, mut is_sent) = (false, false);
+    for output in outputs {
+        match &output.target {
+            Target::Tar { .. } | Target::Local { .. } => return true,
+            Target::Store { .. } => is_stored = true,
+            Target::Push { .. } | Target::Archive { .. } | Target::Layout(_) => is_sent = true,
+        }
+    }
+    is_stored && !is_sent
+}
+
 /// Names in registries that the outputs push to.
 pub fn pushed_names<'a>(outputs: &'a [Output], tags: &'a [Reference]) -> impl Iterator<Item = &'a Reference> {
     outputs.iter().flat_map(move |output| match &output.target {
@@ -439,14 +453,14 @@ impl Output {
             }
             Target::Layout(path) => store.write_layout(&[self.item(built, tags)], path)?,
             Target::Tar { path, split } => {
-                let roots = directories(built, *split);
+                let roots = directories(store, built, *split)?;
                 let roots = borrowed(&roots);
                 with.to_file(path.as_deref(), &mut |writer| {
                     Ok(export_tars(&roots, Timestamps::Keep, writer)?)
                 })?;
             }
             Target::Local { path, split } => {
-                let roots = directories(built, *split);
+                let roots = directories(store, built, *split)?;
                 std::fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
                 for warning in copy_trees(&borrowed(&roots), Timestamps::Keep, path, Owners::Ignore)? {
                     say(&format!("warning: {warning}"));
@@ -465,13 +479,13 @@ type Root = (String, Vec<PathBuf>);
 
 /// The files of each platform, and the directory that they go to: one for each platform, unless there is one
 /// platform only or the user wants it otherwise.
-fn directories(built: &Built, split: Option<bool>) -> Vec<Root> {
+fn directories(store: &Store, built: &Built, split: Option<bool>) -> Result<Vec<Root>> {
     let split = split.unwrap_or(built.images.len() > 1);
     let directory = |image: &BuiltImage| match split {
         true => image.platform.to_string().replace('/', "_"),
         false => String::new(),
     };
-    built.images.iter().map(|image| (directory(image), image.trees.clone())).collect()
+    built.images.iter().map(|image| Ok((directory(image), image.trees(store)?))).collect()
 }
 
 fn borrowed(roots: &[Root]) -> Vec<(String, &[PathBuf])> {

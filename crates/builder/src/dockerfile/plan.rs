@@ -25,6 +25,8 @@ pub(crate) struct Plan<'a> {
     pub engine: Engine<'a>,
     pub request: &'a BuildRequest,
     pub file: Dockerfile,
+    /// Index of the stage that becomes the images. No other stage needs it.
+    pub target: usize,
     pub stat_cache: Option<StatCache>,
     /// Memory that the configurations of all stages take, in bytes.
     pub weight: Arc<AtomicUsize>,
@@ -42,7 +44,7 @@ impl<'a> Plan<'a> {
     pub fn new(
         engine: Engine<'a>,
         request: &'a BuildRequest,
-        file: Dockerfile,
+        (file, target): (Dockerfile, usize),
         stat_cache: Option<StatCache>,
         runs: impl IntoIterator<Item = RunKey>,
         in_image: BTreeSet<RunKey>,
@@ -51,6 +53,7 @@ impl<'a> Plan<'a> {
             engine,
             request,
             file,
+            target,
             stat_cache,
             weight: Arc::default(),
             in_image,

@@ -1,7 +1,6 @@
 //! RUN.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossdock_dockerfile::Lines;
@@ -23,6 +22,7 @@ use crate::event::StepId;
 use crate::files::copy::{self, CopyOptions, Placement};
 use crate::files::tree::Tree;
 use crate::solver::key::Key;
+use crate::solver::layer::trees_of;
 
 /// Where a shebang heredoc is mounted, as in BuildKit.
 const PIPES: &str = "/dev/pipes";
@@ -105,7 +105,7 @@ impl StageRun<'_, '_, '_> {
             0 => format!("RUN {}", args.join(" ")),
             n => format!("RUN |{n} {} {}", arguments.join(" "), args.join(" ")),
         };
-        let lower = self.state.lower();
+        let lower = self.lower(lines)?;
         let (user, platform) = (self.state.config.config.user.clone(), self.state.platform.clone());
         let mut execute = |scratch: &Scratch, step: StepId| -> Result<(), ErrorKind> {
             let command = Command { args: &args, env: &env, cwd: &cwd, user: &user, network, insecure };
@@ -269,7 +269,7 @@ impl StageRun<'_, '_, '_> {
                 }
             }
             (_, Some((layers, _))) => {
-                let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
+                let lower = trees_of(self.engine.env.store, &layers).map_err(|e| e.at(lines))?;
                 let overlay =
                     sandbox::overlay_fd(&lower, None).map_err(|e| ErrorKind::Overlay(e).at(lines))?;
                 kept.attach(self.engine, &overlay).map_err(|e| e.at(lines))?

@@ -1,6 +1,7 @@
 //! One stage for one target platform: walks the instructions in order.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::Scope as Threads;
 use std::time::Instant;
@@ -55,6 +56,8 @@ pub(crate) struct StageRun<'scope, 'env, 'a> {
     pub(super) cmd_is_set: bool,
     /// The step that was announced and has not ended.
     pub(super) open: Option<(StepId, Instant)>,
+    /// Whether an instruction after this one reads files of the stage.
+    is_read_later: bool,
     /// The steps that the announced one depends on.
     inputs: RefCell<Vec<StepId>>,
     pub state: State,
@@ -129,6 +132,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             use_cache: !plan.request.settings.no_cache && !filtered,
             cmd_is_set: false,
             open: None,
+            is_read_later: true,
             inputs: RefCell::default(),
             state: State {
                 digest: Digest::of(b""),
@@ -210,10 +214,21 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             engine.env.events.event(Event::Planned { steps });
             self.instruction(&Instruction { lines: stage.lines, ..node })?;
         }
-        for instruction in &stage.instructions {
+        for (i, instruction) in stage.instructions.iter().enumerate() {
+            self.is_read_later = stage.instructions[i + 1..].iter().any(|later| makes_layer(&later.kind));
             self.instruction(instruction)?;
         }
         Ok(())
+    }
+
+    /// Whether anybody reads the files that this instruction makes.
+    pub(super) fn needs_tree(&self) -> bool {
+        self.is_read_later || self.plan.request.settings.needs_trees || self.index != self.plan.target
+    }
+
+    /// Directories of the layers so far for overlay, the lowest first.
+    pub(super) fn lower(&self, lines: Lines) -> Result<Vec<PathBuf>, BuildError> {
+        self.state.lower(self.engine.env.store).map_err(|e| e.at(lines))
     }
 
     /// The name of the stage's next step in progress lines.
@@ -331,7 +346,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let place = self.place(title);
         let place = (&place, &parts[..]);
         let is_in_image = self.plan.is_in_image((self.index, self.target));
-        let how = How { use_cache: self.use_cache, varies, is_in_image, place };
+        let needs_tree = self.needs_tree();
+        let how = How { use_cache: self.use_cache, varies, is_in_image, needs_tree, place };
         let result = engine.step(self.threads, &key, how, step, &mut |scratch| execute(scratch, step));
         match result {
             Ok((result, cached)) => {

@@ -50,7 +50,7 @@ pub(crate) fn run(
     let context = request.context.as_ref().filter(is_kept);
     let stat_cache = context.map(|context| StatCache::open(&env.store.root().join("statcache"), context));
     let engine = Engine::new(env, &request.settings);
-    let plan = Plan::new(engine, request, file, stat_cache, base_names.keys().copied(), in_image);
+    let plan = Plan::new(engine, request, (file, target), stat_cache, base_names.keys().copied(), in_image);
     env.events.event(Event::Planned { steps: planned(&plan, &base_names)? });
     let runs: Vec<_> = base_names.iter().collect();
     let next = AtomicUsize::new(0);

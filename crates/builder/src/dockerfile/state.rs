@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossdock_oci::config::History;
 use crossdock_oci::store::DOCUMENT_SIZE_MAX;
-use crossdock_oci::{Digest, ImageConfig};
+use crossdock_oci::{Digest, ImageConfig, Store};
 use crossdock_platform::Platform;
 
 use super::scope::{Env, Scope};
 use crate::error::ErrorKind;
 use crate::event::StepId;
-use crate::solver::layer::{Base, Layer, StepResult};
+use crate::solver::layer::{Base, Layer, StepResult, trees_of};
 
 /// The result of the instructions so far.
 #[derive(Clone)]
@@ -104,8 +104,12 @@ impl Drop for Weight {
 
 impl State {
     /// Directories for overlay, the lowest first.
-    pub fn lower(&self) -> Vec<PathBuf> {
-        self.layers.iter().map(|layer| layer.fs.clone()).collect()
+    ///
+    /// # Errors
+    ///
+    /// As [`Layer::tree`].
+    pub fn lower(&self, store: &Store) -> Result<Vec<PathBuf>, ErrorKind> {
+        trees_of(store, &self.layers)
     }
 
     /// Adds a step's result and its line of history.

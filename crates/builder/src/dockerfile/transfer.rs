@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{Instruction, Transfer};
-use crossdock_oci::store::{Scratch, TemporaryDirectory};
+use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
 use crossdock_oci::{Digest, Store};
 use crossdock_sandbox::user::{User, UserError};
 use rustix::fs::{FileType, OFlags};
@@ -24,7 +25,7 @@ use crate::files::tree::{Entry, Tree, clean_relative, join};
 use crate::files::unpack::{is_archive, on_disk, unpack};
 use crate::git::{GitSource, is_git, without_password};
 use crate::solver::key::Key;
-use crate::solver::layer::{Layer, open_root};
+use crate::solver::layer::{Layer, open_root, trees_of};
 
 /// A file, directory or download that an instruction names, with the tree it is in.
 struct Item {
@@ -140,7 +141,7 @@ impl StageRun<'_, '_, '_> {
             let (key, _) = self.engine.timed(key);
             if self.use_cache
                 && let Some(known) = self.engine.quick_key(&key).map_err(|e| e.at(lines))?
-                && self.engine.is_known(&known).map_err(|e| e.at(lines))?
+                && self.engine.is_known(&known, self.needs_tree()).map_err(|e| e.at(lines))?
             {
                 let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
                 let step = Step { title: &title, key: (known, Vec::new()), created_by, varies: false };
@@ -159,6 +160,7 @@ impl StageRun<'_, '_, '_> {
             xattrs: origin_layers.is_some(),
             mtime_max: self.plan.request.settings.source_date_epoch,
             mtime: None,
+            borrowed: None,
         };
         let layers = origin_layers.as_ref().map(|(layers, _)| layers.as_slice());
         let mut found = Sources { options: vec![options], ..Sources::default() };
@@ -199,10 +201,22 @@ impl StageRun<'_, '_, '_> {
                 .map_err(|e| ErrorKind::Copy(e).at(lines))?;
         }
         let (key, parts) = self.engine.timed(shape);
-        let lower = if transfer.link { Vec::new() } else { self.state.lower() };
+        let lower = if transfer.link { Vec::new() } else { self.lower(lines)? };
         let store = self.engine.env.store;
-        let mut execute =
-            |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), store);
+        // Files of temporary directories are gone before they are archived, and an archive that is unpacked
+        // may replace files of this step. A user with one id cannot give files to others.
+        let may_borrow = found.temporary.is_empty()
+            && !found.items.iter().any(|item| item.unpack)
+            && store.owners() == Owners::Keep;
+        if may_borrow && !self.needs_tree() {
+            found.options[0].borrowed = Some(Arc::default());
+        }
+        let mut execute = |scratch: &Scratch, _| {
+            if let Some(borrowed) = &found.options[0].borrowed {
+                scratch.borrow(borrowed.clone());
+            }
+            place(&found, scratch, &lower, (&directory, is_directory), store)
+        };
         let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false };
         self.layer_step(step, lines, &mut execute)?;
         match quick {
@@ -238,7 +252,7 @@ impl StageRun<'_, '_, '_> {
         let found = match self.state.layers.is_empty() {
             true => crossdock_sandbox::user::resolve_in(text, "", ""),
             false => {
-                let view = self.engine.view(&self.state.lower()).map_err(|e| e.at(lines))?;
+                let view = self.engine.view(&self.lower(lines)?).map_err(|e| e.at(lines))?;
                 crossdock_sandbox::user::resolve(view.root().as_fd(), text)
             }
         };
@@ -336,7 +350,7 @@ impl StageRun<'_, '_, '_> {
                 open(path, ignore.clone())
             }
             (Some(_), Some(layers)) if !layers.is_empty() => {
-                let lower: Vec<PathBuf> = layers.iter().map(|layer| layer.fs.clone()).collect();
+                let lower = trees_of(self.engine.env.store, layers).map_err(|e| e.at(lines))?;
                 let view = self.engine.view(&lower).map_err(|e| e.at(lines))?;
                 let root = view.root().try_clone();
                 Ok(Tree::new(root.map_err(|e| ErrorKind::io("use a root again".to_string(), e).at(lines))?))
@@ -490,7 +504,7 @@ impl StageRun<'_, '_, '_> {
         let mut key = Key::new("workdir", &self.state.digest);
         key.part("the directory").field(&directory).part("the user").field(&user);
         let owner = self.owner_of_workdir(&user, lines)?;
-        let lower = self.state.lower();
+        let lower = self.lower(lines)?;
         let mut execute = |scratch: &Scratch, _| {
             let stack = open_root(scratch, &lower)?;
             let options = CopyOptions { owner, ..CopyOptions::default() };

@@ -5,15 +5,17 @@
 //! destination itself keeps its owner and mode; directories in it get those of the copied ones, as with
 //! BuildKit. Existing files are replaced.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use crossdock_oci::layer::{Borrowed, Lent};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 
 use crate::files::beside::{Beside, LARGE};
 use crate::files::chmod::ModeChange;
@@ -40,6 +42,8 @@ pub struct CopyOptions {
     pub mtime_max: Option<i64>,
     /// Modification time of everything copied, nanoseconds since 1970; `None` keeps those of the source.
     pub mtime: Option<i64>,
+    /// Where regular files go instead of being copied. Only for a tree that nobody reads.
+    pub borrowed: Option<Arc<Borrowed>>,
 }
 
 impl CopyOptions {
@@ -279,8 +283,8 @@ pub fn copy(
     let excluded = |path: &[u8]| options.excludes(&start.path, path);
     std::thread::scope(|threads| {
         let contents = RefCell::new(Contents { beside: Beside::new(threads), waiting: Vec::new() });
-        let (links, used) = Default::default();
-        let walk = Walk { tree, root, options, excluded: &excluded, links, used, contents };
+        let (links, used, lender) = Default::default();
+        let walk = Walk { tree, root, options, excluded: &excluded, links, used, lender, contents };
         if start.is_dir() {
             make_directories(root, &target, options)?;
             copy_directory(&walk, &start.path, &target)?;
@@ -393,24 +397,57 @@ struct Walk<'a, 'scope, 'env> {
     excluded: &'a dyn Fn(&[u8]) -> bool,
     /// The first destination of each file with several names.
     links: Links,
-    /// The directory that was written to last, open: files of a directory come together.
-    used: RefCell<Option<(Vec<u8>, Rc<OwnedFd>)>>,
+    /// The directory that was written to last: files of a directory come together.
+    used: RefCell<Option<Rc<Parent>>>,
+    /// The root of the tree for those who borrow files of it.
+    lender: OnceCell<Arc<OwnedFd>>,
     contents: RefCell<Contents<'scope, 'env>>,
+}
+
+/// A directory that is written to.
+struct Parent {
+    path: Vec<u8>,
+    open: OwnedFd,
+    /// The path without symbolic links; empty unless files are borrowed.
+    resolved: Vec<u8>,
+    /// Whether a borrowed file has changed the directory's time.
+    is_touched: Cell<bool>,
+}
+
+impl Parent {
+    /// Changes the time of the directory, as a new file would.
+    fn touch(&self, root: &OwnedFd) -> io::Result<()> {
+        if self.is_touched.replace(true) {
+            return Ok(());
+        }
+        let directory = open_in_root(root, &self.resolved, OFlags::DIRECTORY | OFlags::RDONLY)?;
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
+            last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW as _ },
+        };
+        Ok(rustix::fs::futimens(directory, &times)?)
+    }
 }
 
 impl Walk<'_, '_, '_> {
     /// The directory of `target`, and the name in it.
-    fn parent<'t>(&self, target: &'t [u8]) -> Result<(Rc<OwnedFd>, &'t [u8]), CopyError> {
+    fn parent<'t>(&self, target: &'t [u8]) -> Result<(Rc<Parent>, &'t [u8]), CopyError> {
         let (parent, name) = split_name(target);
         let mut used = self.used.borrow_mut();
-        if let Some((path, open)) = &*used
-            && path == parent
+        if let Some(last) = &*used
+            && last.path == parent
         {
-            return Ok((open.clone(), name));
+            return Ok((last.clone(), name));
         }
-        let open = Rc::new(at(target, open_in_root(self.root, parent, OFlags::PATH | OFlags::DIRECTORY))?);
-        *used = Some((parent.to_vec(), open.clone()));
-        Ok((open, name))
+        let open = at(target, open_in_root(self.root, parent, OFlags::PATH | OFlags::DIRECTORY))?;
+        let resolved = match &self.options.borrowed {
+            Some(_) => at(target, resolve(self.root, parent))?,
+            None => Vec::new(),
+        };
+        let is_touched = Cell::new(false);
+        let parent = Rc::new(Parent { path: parent.to_vec(), open, resolved, is_touched });
+        *used = Some(parent.clone());
+        Ok((parent, name))
     }
 }
 
@@ -453,6 +490,12 @@ fn copy_directory(walk: &Walk<'_, '_, '_>, source: &[u8], target: &[u8]) -> Resu
                 copy_one(walk, &entry, &target, is_in_new)?;
             }
         } else if !excluded || has_included(walk, &entry)? {
+            if let Some(borrowed) = walk.options.borrowed.as_ref().filter(|_| !is_in_new) {
+                let (parent, name) = walk.parent(&target)?;
+                if borrowed.has(&parent.resolved, name) {
+                    return Err(CopyError::OverFile(shown(&target)));
+                }
+            }
             let is_new = make_directory(walk.root, &target)?;
             let inside = content(&entry.path, &target, is_new)?;
             open.push(Todo::Finish(entry, target));
@@ -492,6 +535,9 @@ pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> R
     let mut done = Vec::new();
     for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
         let next = join(&done, part);
+        if options.borrowed.as_ref().is_some_and(|borrowed| borrowed.has(&done, part)) {
+            return Err(CopyError::OverFile(shown(&next)));
+        }
         match open_in_root(root, &next, OFlags::PATH | OFlags::DIRECTORY) {
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -520,9 +566,13 @@ pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> R
 /// Copies anything but a directory to exactly `target`, whose parent exists; `is_in_new` if no file can be in
 /// the way.
 fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8], is_in_new: bool) -> Result<(), CopyError> {
-    let (parent, name) = walk.parent(target)?;
+    let (directory, name) = walk.parent(target)?;
+    let parent = &directory.open;
     if !is_in_new {
-        match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+        if let Some(borrowed) = &walk.options.borrowed {
+            borrowed.forget(&directory.resolved, name);
+        }
+        match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(rustix::io::Errno::ISDIR) => return Err(CopyError::OverDirectory(shown(target))),
             Err(error) => return at(target, Err(error.into())),
@@ -532,15 +582,16 @@ fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8], is_in_new: bo
         let (first_parent, first_name) = split_name(&first);
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let first_parent = at(&first, open_in_root(walk.root, first_parent, flags))?;
-        let linked = rustix::fs::linkat(&first_parent, first_name, &parent, name, AtFlags::empty());
+        let linked = rustix::fs::linkat(&first_parent, first_name, parent, name, AtFlags::empty());
         return at(target, linked.map_err(io::Error::from));
     }
     match entry.file_type() {
+        FileType::RegularFile if lend(walk, entry, &directory, target, is_in_new)? => Ok(()),
         FileType::RegularFile => {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK;
             let source = File::from(at(&entry.path, walk.tree.open_at(&entry.path, flags))?);
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let made = rustix::fs::openat(&parent, name, flags, Mode::from(0o600)).map_err(io::Error::from);
+            let made = rustix::fs::openat(parent, name, flags, Mode::from(0o600)).map_err(io::Error::from);
             let destination = File::from(at(target, made)?);
             if (entry.stat.st_size as u64) < LARGE {
                 return copy_content(walk.options, entry, source, destination, target);
@@ -554,22 +605,22 @@ fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8], is_in_new: bo
         }
         FileType::Symlink => {
             let link = at(&entry.path, walk.tree.read_link(&entry.path))?;
-            at(target, rustix::fs::symlinkat(&link, &parent, name).map_err(io::Error::from))?;
+            at(target, rustix::fs::symlinkat(&link, parent, name).map_err(io::Error::from))?;
             let (uid, gid) = walk.options.owner_of(entry);
             let flags = AtFlags::SYMLINK_NOFOLLOW;
             let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            let result = rustix::fs::chownat(&parent, name, owner.0, owner.1, flags);
+            let result = rustix::fs::chownat(parent, name, owner.0, owner.1, flags);
             at(target, tolerate_unmapped(result))?;
             let times = times(walk.options, entry);
-            at(target, rustix::fs::utimensat(&parent, name, &times, flags).map_err(io::Error::from))
+            at(target, rustix::fs::utimensat(parent, name, &times, flags).map_err(io::Error::from))
         }
         FileType::Fifo => {
-            let made = rustix::fs::mknodat(&parent, name, FileType::Fifo, Mode::from(0o600), 0);
+            let made = rustix::fs::mknodat(parent, name, FileType::Fifo, Mode::from(0o600), 0);
             at(target, made.map_err(io::Error::from))?;
             // Not by name, which would follow a link that another process has put there since.
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fifo =
-                at(target, rustix::fs::openat(&parent, name, flags, Mode::empty()).map_err(io::Error::from))?;
+                at(target, rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(io::Error::from))?;
             let stat = at(target, rustix::fs::fstat(&fifo).map_err(io::Error::from))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
                 return at(
@@ -589,6 +640,50 @@ fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8], is_in_new: bo
         FileType::Socket => Ok(()),
         _ => Err(CopyError::Device(entry.shown())),
     }
+}
+
+/// Lends a regular file to the tree instead of copying it, if the tree borrows; returns whether it did.
+fn lend(
+    walk: &Walk<'_, '_, '_>,
+    entry: &Entry,
+    directory: &Parent,
+    target: &[u8],
+    is_in_new: bool,
+) -> Result<bool, CopyError> {
+    // The names of a file with several ones are archived in another order.
+    let Some(borrowed) = walk.options.borrowed.as_ref().filter(|_| entry.stat.st_nlink == 1) else {
+        return Ok(false);
+    };
+    let root = match walk.lender.get() {
+        Some(root) => root,
+        None => {
+            let root = Arc::new(at(&entry.path, walk.tree.root().try_clone())?);
+            walk.lender.get_or_init(|| root)
+        }
+    };
+    let xattrs = match walk.options.xattrs {
+        true => {
+            let source = walk.tree.open_at(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK);
+            let mut xattrs = at(&entry.path, source.and_then(read_xattrs))?;
+            xattrs.sort();
+            xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect()
+        }
+        false => Vec::new(),
+    };
+    let lent = Lent {
+        root: root.clone(),
+        source: entry.path.clone(),
+        stat: entry.stat,
+        mode: walk.options.mode_of(entry),
+        owner: walk.options.owner_of(entry),
+        mtime: times(walk.options, entry).last_modification.tv_sec,
+        xattrs,
+    };
+    let is_lent = borrowed.lend(&directory.resolved, split_name(target).1, lent);
+    if is_lent && !is_in_new {
+        at(target, directory.touch(walk.root))?;
+    }
+    Ok(is_lent)
 }
 
 fn copy_content(
@@ -693,13 +788,22 @@ fn times(options: &CopyOptions, entry: &Entry) -> Timestamps {
 
 /// Copies file capabilities and user attributes, without those of overlayfs itself.
 fn copy_xattrs(source: impl AsFd, destination: impl AsFd) -> io::Result<()> {
-    let (source, destination) = (source.as_fd(), destination.as_fd());
+    for (name, value) in read_xattrs(source)? {
+        rustix::fs::fsetxattr(&destination, name.as_str(), &value, rustix::fs::XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// File capabilities and user attributes, without those of overlayfs itself.
+fn read_xattrs(source: impl AsFd) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let source = source.as_fd();
     let mut names = vec![0u8; 65536];
     let length = match rustix::fs::flistxattr(source, &mut names[..]) {
         Ok(length) => length,
-        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
+    let mut all = Vec::new();
     for name in names[..length].split(|b| *b == 0).filter(|name| !name.is_empty()) {
         let name = String::from_utf8_lossy(name).into_owned();
         let wanted = name == "security.capability" || name.starts_with("user.");
@@ -708,9 +812,10 @@ fn copy_xattrs(source: impl AsFd, destination: impl AsFd) -> io::Result<()> {
         }
         let mut value = vec![0u8; 65536];
         let length = rustix::fs::fgetxattr(source, name.as_str(), &mut value[..])?;
-        rustix::fs::fsetxattr(destination, name.as_str(), &value[..length], rustix::fs::XattrFlags::empty())?;
+        value.truncate(length);
+        all.push((name, value));
     }
-    Ok(())
+    Ok(all)
 }
 
 #[cfg(test)]

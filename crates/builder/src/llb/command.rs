@@ -168,7 +168,9 @@ impl Solving<'_, '_, '_> {
                 kept.directories.push(directory);
                 path
             }
-            None => kept.attach(self.engine, &sandbox::overlay_fd(&value.lower(), None)?)?,
+            None => {
+                kept.attach(self.engine, &sandbox::overlay_fd(&value.lower(self.engine.env.store)?, None)?)?
+            }
         };
         open_inside(&base, selector)
     }
@@ -246,7 +248,8 @@ impl Solving<'_, '_, '_> {
             insecure: exec.insecure,
         };
         let upper = place(engine, &ready.root, (output, scratch), &mut beside, &mut dropped)?;
-        let mut spec = command.spec(engine, &current.op.platform, &ready.root.value.lower(), upper)?;
+        let lower = ready.root.value.lower(engine.env.store)?;
+        let mut spec = command.spec(engine, &current.op.platform, &lower, upper)?;
         spec.read_only_root = ready.root.read_only;
         spec.extra_hosts.extend(exec.hosts.iter().cloned());
         spec.limits.extend(&exec.limits);
@@ -326,7 +329,7 @@ fn writable(
     kept: &mut Kept,
 ) -> Result<Bound, ErrorKind> {
     let upper = sandbox::Upper { upper: upper.upper(), work: upper.work(), volatile: true };
-    let mount = sandbox::overlay_fd(&changed.value.lower(), Some(&upper))?;
+    let mount = sandbox::overlay_fd(&changed.value.lower(engine.env.store)?, Some(&upper))?;
     match changed.selector.as_str() {
         "" => Ok(Arc::new(mount)),
         selector => open_inside(&kept.attach(engine, &mount)?, selector),

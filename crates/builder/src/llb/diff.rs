@@ -24,7 +24,7 @@ impl Solving<'_, '_, '_> {
         for input in &inputs {
             for made in self.layered(current, input)?.layers {
                 // A layer that comes again hides everything that it holds further down.
-                merged.layers.retain(|other| other.layer.fs != made.layer.fs);
+                merged.layers.retain(|other| !other.layer.is_same(&made.layer));
                 merged.layers.push(made);
             }
         }
@@ -39,7 +39,8 @@ impl Solving<'_, '_, '_> {
         let key = self.engine.timed(key);
         self.keyed(current, &key.0, &[&lower, &upper]);
         let (lower, upper) = (self.layered(current, &lower)?, self.layered(current, &upper)?);
-        let (below, above) = (lower.lower(), upper.lower());
+        let store = self.engine.env.store;
+        let (below, above) = (lower.lower(store)?, upper.lower(store)?);
         if above.starts_with(&below) {
             let layers = upper.layers[below.len()..].to_vec();
             return Ok(Value { digest: key.0, layers, directory: None, made_by: Some(current.step) });

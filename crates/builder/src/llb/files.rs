@@ -61,7 +61,7 @@ impl Solving<'_, '_, '_> {
         let key = self.engine.timed(key);
         self.keyed(current, &key.0, &inputs.iter().collect::<Vec<_>>());
         let base = self.layered(current, &base)?;
-        let lower = base.lower();
+        let lower = base.lower(self.engine.env.store)?;
         let change = Change { base: &base, key, varies: false };
         self.change(current, change, &mut |scratch| {
             let stack = open_root(scratch, &lower)?;

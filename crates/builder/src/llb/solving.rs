@@ -7,7 +7,7 @@ use std::thread::Scope as Threads;
 
 use crossdock_dockerfile::ignore::Ignore;
 use crossdock_oci::Digest;
-use crossdock_oci::store::{Scratch, TemporaryDirectory};
+use crossdock_oci::store::{Scratch, Store, TemporaryDirectory};
 
 use super::graph::{Edge, Graph, Op};
 use crate::error::ErrorKind;
@@ -17,7 +17,7 @@ use crate::files::tree::Tree;
 use crate::solver::engine::{Engine, How};
 use crate::solver::flights::Promise;
 use crate::solver::key::{Key, Part};
-use crate::solver::layer::{Layer, open_root};
+use crate::solver::layer::{Layer, open_root, trees_of};
 
 /// The trees that an operation made, by the numbers of its outputs; `None` if it or another one failed.
 pub(super) type Outputs = Option<Arc<BTreeMap<usize, Value>>>;
@@ -59,8 +59,12 @@ impl Value {
     }
 
     /// Directories for overlay, the lowest first.
-    pub fn lower(&self) -> Vec<PathBuf> {
-        self.layers.iter().map(|made| made.layer.fs.clone()).collect()
+    ///
+    /// # Errors
+    ///
+    /// As [`Layer::tree`].
+    pub fn lower(&self, store: &Store) -> Result<Vec<PathBuf>, ErrorKind> {
+        trees_of(store, self.layers.iter().map(|made| &made.layer))
     }
 }
 
@@ -115,7 +119,7 @@ impl Solving<'_, '_, '_> {
         place.field(&current.op.name).field(current.op.platform.to_string());
         let place = place.finish();
         let use_cache = !current.op.ignore_cache && !engine.settings.no_cache;
-        let how = How { use_cache, varies, is_in_image: false, place: (&place, &parts) };
+        let how = How { use_cache, varies, is_in_image: false, needs_tree: true, place: (&place, &parts) };
         let (result, is_known) = engine.step(self.threads, &key, how, current.step, execute)?;
         if !is_known {
             current.is_cached.set(false);
@@ -156,7 +160,7 @@ impl Solving<'_, '_, '_> {
         if value.layers.is_empty() {
             return Ok(None);
         }
-        let view = self.engine.view(&value.lower())?;
+        let view = self.engine.view(&value.lower(self.engine.env.store)?)?;
         let root = view.root().try_clone().map_err(|e| ErrorKind::io("use a root again", e))?;
         Ok(Some(Tree::new(root)))
     }

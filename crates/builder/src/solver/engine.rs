@@ -50,6 +50,8 @@ pub(crate) struct How<'a> {
     pub varies: bool,
     /// Whether the layer becomes one of the images', so that a push may begin with it.
     pub is_in_image: bool,
+    /// Whether the layer's tree will be read; the archive of a known layer is unpacked only then.
+    pub needs_tree: bool,
     /// Where the step stands, and the parts of its key, to tell what has changed since the last time.
     pub place: (&'a Digest, &'a [Part]),
 }
@@ -129,13 +131,13 @@ impl<'a> Engine<'a> {
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
-        How { use_cache, varies, is_in_image, place }: How<'_>,
+        How { use_cache, varies, is_in_image, needs_tree, place }: How<'_>,
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
         loop {
             self.check_cancelled()?;
-            if let Some(result) = self.known(key, use_cache)? {
+            if let Some(result) = self.known(key, use_cache, needs_tree)? {
                 return Ok((result, true));
             }
             if self.flights.is_flying(key) {
@@ -143,11 +145,11 @@ impl<'a> Engine<'a> {
             }
             let Some(_flight) = self.flights.board(key) else { continue };
             // Another thread may have finished the step between the look-up and boarding.
-            if let Some(result) = self.known(key, use_cache)? {
+            if let Some(result) = self.known(key, use_cache, needs_tree)? {
                 return Ok((result, true));
             }
             let Some(shared) = self.board_shared(key, step)? else { continue };
-            if let Some(result) = self.known(key, use_cache)? {
+            if let Some(result) = self.known(key, use_cache, needs_tree)? {
                 return Ok((result, true));
             }
             let miss = if use_cache { self.why_missed(key, place)? } else { Miss::Asked };
@@ -202,14 +204,19 @@ impl<'a> Engine<'a> {
         Ok(self.env.store.cache_put(place, &bytes, &[], &[])?)
     }
 
-    fn known(&self, key: &Digest, use_cache: bool) -> Result<Option<StepResult>, ErrorKind> {
+    fn known(
+        &self,
+        key: &Digest,
+        use_cache: bool,
+        needs_tree: bool,
+    ) -> Result<Option<StepResult>, ErrorKind> {
         if let Some(result) = lock(&self.done).get(key) {
             return Ok(Some(result.clone()));
         }
         if !use_cache {
             return Ok(None);
         }
-        let Some(result) = self.cached(key)? else { return Ok(None) };
+        let Some(result) = self.cached(key, needs_tree)? else { return Ok(None) };
         lock(&self.done).insert(key.clone(), result.clone());
         Ok(Some(result))
     }
@@ -221,10 +228,10 @@ impl<'a> Engine<'a> {
     }
 
     /// The result of a cache record whose layer is still in the store, or that another build has exported.
-    fn cached(&self, key: &Digest) -> Result<Option<StepResult>, ErrorKind> {
+    fn cached(&self, key: &Digest, needs_tree: bool) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
         let record = self.record(key)?;
-        if let Some(result) = record.map(|record| self.restored(record)).transpose()?.flatten() {
+        if let Some(result) = record.map(|record| self.restored(record, needs_tree)).transpose()?.flatten() {
             return Ok(Some(result));
         }
         let Some(record) = self.env.imported.steps.get(key) else { return Ok(None) };
@@ -237,7 +244,7 @@ impl<'a> Engine<'a> {
             self.env.events.event(Event::Warning { message, lines: None });
             return Ok(None);
         }
-        let result = self.restored(record.clone())?;
+        let result = self.restored(record.clone(), needs_tree)?;
         if result.is_some() {
             remember(store, key, record)?;
         }
@@ -245,7 +252,7 @@ impl<'a> Engine<'a> {
     }
 
     /// The result that a record describes, if its layer is in the store and matches the record.
-    fn restored(&self, record: Record) -> Result<Option<StepResult>, ErrorKind> {
+    fn restored(&self, record: Record, needs_tree: bool) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
         let Some(packed) = record.layer else {
             let Record { created, renewal, .. } = record;
@@ -255,8 +262,14 @@ impl<'a> Engine<'a> {
             return Ok(None);
         }
         // Layers of steps come from an upper directory, so they never depend on lower ones.
-        let Ok(unpacked) = store.unpack(&packed.descriptor, &packed.diff_id, &[]) else { return Ok(None) };
-        let layer = Layer { fs: unpacked.path, packed: Arc::new(Promise::kept(Ok(packed))) };
+        let tree = match store.snapshot(&packed.diff_id, &[])? {
+            None if needs_tree => match store.unpack(&packed.descriptor, &packed.diff_id, &[]) {
+                Ok(unpacked) => Some(unpacked.path),
+                Err(_) => return Ok(None),
+            },
+            known => known,
+        };
+        let layer = Layer::new(tree, Arc::new(Promise::kept(Ok(packed))));
         Ok(Some(StepResult { layer: Some(layer), created: record.created, renewal: record.renewal }))
     }
 
@@ -295,7 +308,7 @@ impl<'a> Engine<'a> {
             remember(self.env.store, key, &Record { layer: None, created: result.created.clone(), renewal })?;
         } else {
             let promise = Arc::new(Promise::new());
-            result.layer = Some(Layer { fs: frozen.path(), packed: promise.clone() });
+            result.layer = Some(Layer::new(frozen.path(), promise.clone()));
             let created = result.created.clone();
             let key = key.clone();
             let packing =
@@ -323,9 +336,9 @@ impl<'a> Engine<'a> {
         Ok(self.env.store.cache_put(quick, key.as_str().as_bytes(), &[], &[])?)
     }
 
-    /// Whether the result of a step is known.
-    pub fn is_known(&self, key: &Digest) -> Result<bool, ErrorKind> {
-        Ok(self.known(key, true)?.is_some())
+    /// Whether the result of a step is known, with the tree if that is needed.
+    pub fn is_known(&self, key: &Digest, needs_tree: bool) -> Result<bool, ErrorKind> {
+        Ok(self.known(key, true, needs_tree)?.is_some())
     }
 
     /// The time for histories: now, or what `SOURCE_DATE_EPOCH` says; RFC 3339 with nanoseconds.

@@ -24,10 +24,60 @@ pub struct Base {
 /// One layer of a state.
 #[derive(Clone)]
 pub struct Layer {
-    /// The unpacked tree, for overlay.
-    pub fs: PathBuf,
+    /// The unpacked tree; `None` if it was not needed when the layer was made or found.
+    tree: Option<PathBuf>,
     /// Its archive, made in the background.
     pub packed: Arc<Promise<Result<Packed, String>>>,
+}
+
+impl Layer {
+    /// A layer with a tree, unless that is not there yet, and the promise of its archive.
+    pub(crate) fn new(tree: Option<PathBuf>, packed: Arc<Promise<Result<Packed, String>>>) -> Layer {
+        Layer { tree, packed }
+    }
+
+    /// A directory as a layer of an image whose files are read. It has no archive.
+    pub fn of_directory(tree: PathBuf) -> Layer {
+        let none = Err("a directory has no archive".to_string());
+        Layer { tree: Some(tree), packed: Arc::new(Promise::kept(none)) }
+    }
+
+    /// The unpacked tree, for overlay. A layer without one is unpacked, once its archive is complete.
+    ///
+    /// # Errors
+    ///
+    /// The layer could not be packed or unpacked.
+    pub fn tree(&self, store: &Store) -> Result<PathBuf, ErrorKind> {
+        if let Some(tree) = &self.tree {
+            return Ok(tree.clone());
+        }
+        let packed = self
+            .packed
+            .wait()
+            .map_err(|reason| ErrorKind::io("pack a layer".to_string(), std::io::Error::other(reason)))?;
+        // Layers of steps come from an upper directory, so they never depend on lower ones.
+        Ok(store.unpack(&packed.descriptor, &packed.diff_id, &[])?.path)
+    }
+
+    /// Whether both are one layer of a build.
+    pub(crate) fn is_same(&self, other: &Layer) -> bool {
+        match (&self.tree, &other.tree) {
+            (Some(own), Some(other)) => own == other,
+            _ => Arc::ptr_eq(&self.packed, &other.packed),
+        }
+    }
+}
+
+/// The unpacked trees of layers, in their order.
+///
+/// # Errors
+///
+/// As [`Layer::tree`].
+pub fn trees_of<'a>(
+    store: &Store,
+    layers: impl IntoIterator<Item = &'a Layer>,
+) -> Result<Vec<PathBuf>, ErrorKind> {
+    layers.into_iter().map(|layer| layer.tree(store)).collect()
 }
 
 /// The archive of a layer.
@@ -95,7 +145,7 @@ pub(crate) fn image_layers(
     let layers = unpacked.into_iter().zip(&image.manifest.layers).zip(&image.config.rootfs.diff_ids);
     let layers = layers.map(|((unpacked, descriptor), diff_id)| {
         let packed = Packed { diff_id: diff_id.clone(), descriptor: descriptor.clone() };
-        Layer { fs: unpacked.path, packed: Arc::new(Promise::kept(Ok(packed))) }
+        Layer::new(Some(unpacked.path), Arc::new(Promise::kept(Ok(packed))))
     });
     let layers = layers.collect();
     Ok((image.config, layers))

@@ -99,6 +99,13 @@ impl<'a> Packers<'a> {
             let (descriptor, diff_id) = (Box::new(packed.descriptor.clone()), packed.diff_id.clone());
             let told = Event::Packed { step, layer: descriptor, diff_id, size: layer.size };
             self.env.events.event(told);
+            if let Some(name) = layer.changed.first() {
+                // The key names the content that was there before.
+                let message =
+                    format!("/{name} was changed while it was archived: this step is made again next time");
+                self.env.events.event(Event::Warning { message, lines: None });
+                return Ok(packed);
+            }
             remember(self.env.store, &key, &Record { layer: Some(packed.clone()), created, renewal })?;
             Ok(packed)
         });

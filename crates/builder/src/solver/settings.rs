@@ -32,6 +32,9 @@ pub struct Settings {
     pub jobs: usize,
     /// `SOURCE_DATE_EPOCH`: seconds since 1970 for all times in the image.
     pub source_date_epoch: Option<i64>,
+    /// Whether somebody will read the files of the result: a directory as output, a scanner, a container.
+    /// Otherwise the last layers need not be unpacked; they are when somebody reads them all the same.
+    pub needs_trees: bool,
 }
 
 impl Settings {
@@ -50,6 +53,7 @@ impl Settings {
             allow_network_host: false,
             jobs: 1,
             source_date_epoch: None,
+            needs_trees: true,
         }
     }
 

@@ -140,7 +140,7 @@ fn copy(from: Option<Edge>, source: &str, destination: &str) -> Copy {
 }
 
 /// Paths of everything in the layers, the lowest first; files with their content, links with their targets.
-fn files(image: &BuiltImage) -> Vec<String> {
+fn files(store: &TempStore, image: &BuiltImage) -> Vec<String> {
     fn list(directory: &Path, below: &str, all: &mut Vec<String>) {
         let entries = std::fs::read_dir(directory).expect("a directory");
         let mut entries: Vec<_> = entries.map(|entry| entry.expect("an entry")).collect();
@@ -161,7 +161,7 @@ fn files(image: &BuiltImage) -> Vec<String> {
         }
     }
     let mut all = Vec::new();
-    for tree in &image.trees {
+    for tree in &image.trees(store).expect("unpacked") {
         list(tree, "", &mut all);
     }
     all
@@ -185,9 +185,9 @@ fn actions_make_files() {
     ];
     let graph = Graph { ops: vec![op("make", file(None, actions.clone()))], result: edge(0) };
     let (image, steps) = solved(&store, &graph).expect("a tree");
-    assert_eq!(files(&image), ["/a/", "/a/b/", "/a/f: text", "/a/l -> /a/f"]);
+    assert_eq!(files(&store, &image), ["/a/", "/a/b/", "/a/f: text", "/a/l -> /a/f"]);
     assert_eq!(steps, [("make".to_string(), false)]);
-    let made = std::fs::metadata(image.trees[0].join("a/f")).expect("a file");
+    let made = std::fs::metadata(image.trees(&store).expect("unpacked")[0].join("a/f")).expect("a file");
     assert_eq!((made.permissions().mode() & 0o7777, made.mtime()), (0o640, 5));
     let loaded = store.load_image(&image.manifest).expect("an image");
     assert_eq!(loaded.config.history[0].created_by.as_deref(), Some("make"));
@@ -221,7 +221,7 @@ fn copies_choose_their_destination() {
     let local = op("local", Kind::Source(Source::Directory(context)));
     let made = |copy: Copy| {
         let ops = vec![local.clone(), op("copy", file(None, vec![Action::Copy(Box::new(copy))]))];
-        solved(&store, &Graph { ops, result: edge(1) }).map(|(image, _)| files(&image))
+        solved(&store, &Graph { ops, result: edge(1) }).map(|(image, _)| files(&store, &image))
     };
     let from = |source: &str, to: &str| copy(edge(0), source, to);
     assert_eq!(made(from("one.txt", "/x")).expect("a copy"), ["/x: 1"]);
@@ -242,7 +242,7 @@ fn copies_choose_their_destination() {
         let copy = Action::Copy(Box::new(Copy { replace, ..from("d", "/") }));
         let actions = vec![directory("/d", false), write("/d/e", "in the way"), copy];
         let ops = vec![local.clone(), op("copy", file(None, actions))];
-        solved(&store, &Graph { ops, result: edge(1) }).map(|(image, _)| files(&image))
+        solved(&store, &Graph { ops, result: edge(1) }).map(|(image, _)| files(&store, &image))
     };
     assert!(over(false).is_err_and(|e| e.contains("not a directory")), "a file is in the way");
     assert_eq!(over(true).expect("a copy"), ["/d/", "/d/e/", "/d/e/g: g", "/d/f: f"]);
@@ -290,10 +290,10 @@ fn merge_and_diff_use_layers_that_are_there() {
         op("merge", Kind::Merge(vec![edge(3), edge(2), edge(3), None])),
     ];
     let (diff, _) = solved(&store, &Graph { ops: ops.clone(), result: edge(2) }).expect("a diff");
-    assert_eq!(files(&diff), ["/more: m"]);
+    assert_eq!(files(&store, &diff), ["/more: m"]);
     let (merged, steps) = solved(&store, &Graph { ops: ops.clone(), result: edge(4) }).expect("a merge");
     assert_eq!(
-        files(&merged),
+        files(&store, &merged),
         ["/more: m", "/other: o"],
         "a layer that comes again counts at its last place"
     );
@@ -315,7 +315,7 @@ fn downloads_are_checked() {
         };
         let copy = Action::Copy(Box::new(copy(edge(0), filename, "/x")));
         let ops = vec![op("get", Kind::Source(source)), op("copy", file(None, vec![copy]))];
-        solved(&store, &Graph { ops, result: edge(1) }).map(|(image, _)| files(&image))
+        solved(&store, &Graph { ops, result: edge(1) }).map(|(image, _)| files(&store, &image))
     };
     let expected = ["/x: http://user:password@host/f"];
     assert_eq!(download(Some(b"http://user:password@host/f"), "f").expect("a file"), expected);
@@ -340,5 +340,5 @@ fn wrong_graphs_are_refused() {
     let error = refused(vec![op("image", Kind::Source(images))], edge(0));
     assert!(error.contains("it offers: linux/s390x"), "{error}");
     let (image, steps) = solved(&store, &Graph::default()).expect("an empty tree");
-    assert!(files(&image).is_empty() && steps.is_empty());
+    assert!(files(&store, &image).is_empty() && steps.is_empty());
 }

@@ -57,7 +57,7 @@ pub fn amend(store: &Store, built: &mut Built, args: &AmendArgs, layers: &LayerO
     built.change_images(store, |of, image| {
         if args.squashes() {
             let base = if args.squash_all { Base::default() } else { of.base };
-            squash(store, &of.trees, image, base, layers)?;
+            squash(store, &of.trees(store)?, image, base, layers)?;
         }
         if args.omit_history {
             image.config_mut().history.clear();

@@ -255,6 +255,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let input = contexts::input(&remote, &place)?;
     let (contexts, _directories) = contexts::contexts(&remote, &args.build_contexts)?;
     let mut request = request(session, &args, &input, contexts, &display)?;
+    request.settings.needs_trees = outputs::need_trees(&outputs);
     if let Some(image) = &args.from {
         replace_first(&mut request, image)?;
     }
@@ -476,6 +477,7 @@ fn request(
         allow_network_host: allows("network.host"),
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         source_date_epoch: epoch.transpose()?,
+        needs_trees: true,
     };
     Ok(BuildRequest {
         dockerfile: input.dockerfile.clone(),

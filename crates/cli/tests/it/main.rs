@@ -7,6 +7,7 @@ mod amended;
 mod attestations;
 mod bad_sessions;
 mod bake;
+mod borrowed;
 mod build_options;
 mod buildkit;
 mod cache;

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::BuiltImage;
+use crossdock_builder::{BuiltImage, Layer};
 use crossdock_oci::Store;
 use crossdock_oci::digest::Hashing;
 use crossdock_oci::store::TemporaryDirectory;
@@ -59,7 +59,7 @@ pub fn lay_over(
         fs::set_permissions(&path, Permissions::from_mode(MODE)).with_context(doing)?;
         File::open(&path).and_then(|file| set_time(&file, epoch)).with_context(doing)?;
     }
-    image.trees.push(directory.path().to_path_buf());
+    image.layers.push(Layer::of_directory(directory.path().to_path_buf()));
     Ok(Some(directory))
 }
 

@@ -20,9 +20,9 @@ pub struct Opened {
 ///
 /// # Errors
 ///
-/// Its layers cannot be stacked.
+/// Its layers cannot be unpacked or stacked.
 pub fn open_root(store: &Store, image: &BuiltImage) -> Result<Opened> {
-    let (mut trees, mut directory) = (image.trees.clone(), None);
+    let (mut trees, mut directory) = (image.trees(store)?, None);
     if trees.is_empty() {
         let empty = store.temporary_directory()?;
         trees.push(empty.path().to_path_buf());

@@ -5,6 +5,7 @@
 //! image specification, `layer.md`).
 
 pub(crate) mod apply;
+mod borrowed;
 pub(crate) mod compress;
 mod deflate;
 mod deflate_blocks;
@@ -20,6 +21,7 @@ pub(crate) mod write;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+pub use borrowed::{Borrowed, Lent};
 pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, is_archive, may_be_archive};
 pub use limit::{UNPACKED_FREE, UNPACKED_MAX, UNPACKED_RATIO, UnpackLimit, UnpackedTooMuch};
 pub use owners::Owners;

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::layer::borrowed::{Borrowed, Lent};
 use crate::layer::tree::DEPTH_MAX;
 use crate::layer::whiteout::{is_image_xattr, is_opaque, is_whiteout};
 
@@ -24,27 +25,41 @@ pub(crate) enum Item<'a> {
     Whiteout,
     /// Anything else, by its directory and name.
     Other { dir: BorrowedFd<'a>, name: &'a OsStr, stat: &'a Stat },
+    /// A file that the tree borrows.
+    Lent(&'a Lent),
 }
 
 /// Called with the path from the top.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], Item<'_>) -> io::Result<()>;
 
-/// Walks one tree in overlay form: whiteouts and opaque directories are reported.
-pub(crate) fn layer(tree: BorrowedFd<'_>, visit: Visit<'_>) -> io::Result<()> {
-    level(&[tree.try_clone_to_owned()?], true, &mut Vec::new(), 0, visit)
+/// Walks one tree in overlay form with the files that it borrows, which it no longer does then: whiteouts and
+/// opaque directories are reported.
+///
+/// # Errors
+///
+/// Besides those of reading: a borrowed file's directory is not in the tree.
+pub(crate) fn layer(tree: BorrowedFd<'_>, borrowed: &Borrowed, visit: Visit<'_>) -> io::Result<()> {
+    level(&[tree.try_clone_to_owned()?], (true, Some(borrowed)), &mut Vec::new(), 0, visit)?;
+    match borrowed.first() {
+        Some(directory) => {
+            let directory = String::from_utf8_lossy(&directory).into_owned();
+            Err(io::Error::other(format!("/{directory} should be in the layer, and is not")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Walks several trees in overlay form, the lowest first, as one tree in overlay form: what hides or deletes
 /// something below all of them is reported.
 pub(crate) fn squashed(trees: &[OwnedFd], visit: Visit<'_>) -> io::Result<()> {
     let top_first: Vec<OwnedFd> = trees.iter().rev().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-    level(&top_first, true, &mut Vec::new(), 0, visit)
+    level(&top_first, (true, None), &mut Vec::new(), 0, visit)
 }
 
 /// Walks several trees, the lowest first, as overlay would merge them.
 pub(crate) fn merged(trees: &[OwnedFd], visit: Visit<'_>) -> io::Result<()> {
     let top_first: Vec<OwnedFd> = trees.iter().rev().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-    level(&top_first, false, &mut Vec::new(), 0, visit)
+    level(&top_first, (false, None), &mut Vec::new(), 0, visit)
 }
 
 /// What a name is in the merged directory.
@@ -55,11 +70,13 @@ struct Found {
     /// Whether lower trees no longer count.
     closed: bool,
     opaque: bool,
+    /// A borrowed file of this name.
+    lent: Option<Box<Lent>>,
 }
 
 fn level(
     trees: &[OwnedFd],
-    marks: bool,
+    (marks, borrowed): (bool, Option<&Borrowed>),
     path: &mut Vec<u8>,
     depth: usize,
     visit: Visit<'_>,
@@ -67,25 +84,36 @@ fn level(
     if depth > DEPTH_MAX {
         return Err(io::Error::other(format!("directories are nested deeper than {DEPTH_MAX}")));
     }
-    for (name, found) in &list(trees)? {
+    let mut names = list(trees)?;
+    for (name, lent) in borrowed.map(|borrowed| borrowed.take(path)).unwrap_or_default() {
+        let (stat, trees) = (lent.stat, Vec::new());
+        let found = Found { stat, trees, closed: true, opaque: false, lent: Some(Box::new(lent)) };
+        // It may have taken the place of a file of the layers below, which left a whiteout.
+        if names.insert(name, found).is_some_and(|found| is_directory(&found.stat)) {
+            return Err(io::Error::other("a borrowed file has the name of a directory"));
+        }
+    }
+    for (name, found) in &names {
         let name = OsStr::from_bytes(name);
         let length = path.len();
         if length > 0 {
             path.push(b'/');
         }
         path.extend_from_slice(name.as_bytes());
-        if is_whiteout(&found.stat) {
+        if let Some(lent) = &found.lent {
+            visit(path, Item::Lent(lent))?;
+        } else if is_whiteout(&found.stat) {
             if marks {
                 visit(path, Item::Whiteout)?;
             }
-        } else if FileType::from_raw_mode(found.stat.st_mode) == FileType::Directory {
+        } else if is_directory(&found.stat) {
             let open = |i: &usize| open_directory(trees[*i].as_fd(), name);
             let below: Vec<OwnedFd> = found.trees.iter().map(open).collect::<rustix::io::Result<_>>()?;
             visit(path, Item::Directory { fd: below[0].as_fd(), stat: &found.stat })?;
             if marks && found.opaque {
                 visit(path, Item::Opaque)?;
             }
-            level(&below, marks, path, depth + 1, visit)?;
+            level(&below, (marks, borrowed), path, depth + 1, visit)?;
         } else {
             visit(path, Item::Other { dir: trees[found.trees[0]].as_fd(), name, stat: &found.stat })?;
         }
@@ -105,7 +133,7 @@ fn list(trees: &[OwnedFd]) -> io::Result<BTreeMap<Vec<u8>, Found>> {
                 continue;
             }
             let stat = rustix::fs::statat(tree, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)?;
-            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            let is_directory = is_directory(&stat);
             let opaque =
                 is_directory && is_opaque(open_directory(tree.as_fd(), OsStr::from_bytes(name))?.as_fd());
             match names.get_mut(name) {
@@ -120,12 +148,16 @@ fn list(trees: &[OwnedFd]) -> io::Result<BTreeMap<Vec<u8>, Found>> {
                 }
                 None => {
                     let closed = !is_directory || opaque;
-                    names.insert(name.to_vec(), Found { stat, trees: vec![i], closed, opaque });
+                    names.insert(name.to_vec(), Found { stat, trees: vec![i], closed, opaque, lent: None });
                 }
             }
         }
     }
     Ok(names)
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
 fn open_directory(parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 
 use crate::error::{Context, Result, StoreError};
+use crate::layer::borrowed::{Borrowed, Lent, is_unchanged};
 use crate::layer::walk::{self, Item};
 use crate::layer::whiteout::{WHITEOUT, WHITEOUT_OPAQUE};
 
@@ -40,11 +41,26 @@ impl Timestamps {
 
 /// Writes a tree in overlay form as a layer's archive, whiteouts translated.
 pub fn write_layer(tree: &Path, timestamps: Timestamps, writer: impl Write) -> Result<()> {
+    write_borrowing(tree, &Borrowed::default(), timestamps, writer).map(drop)
+}
+
+/// The same for a tree that borrows files. Returns the files that were changed since they were lent.
+///
+/// # Errors
+///
+/// Besides those of reading and writing: a borrowed file is gone, or has become shorter meanwhile.
+pub(crate) fn write_borrowing(
+    tree: &Path,
+    borrowed: &Borrowed,
+    timestamps: Timestamps,
+    writer: impl Write,
+) -> Result<Vec<String>> {
     let fd = open(tree)?;
     let mut archive = Archive::new(writer, timestamps);
-    walk::layer(fd.as_fd(), &mut |path, item| archive.item(path, item))
+    walk::layer(fd.as_fd(), borrowed, &mut |path, item| archive.item(path, item))
         .and_then(|()| archive.finish())
-        .context("archive", tree)
+        .context("archive", tree)?;
+    Ok(archive.changed)
 }
 
 /// Writes the trees of several layers in overlay form, the lowest first, as the archive of one layer: on top
@@ -160,6 +176,8 @@ struct Archive<W> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Names in directories that several roots share, and whether they are directories.
     known: HashMap<Vec<u8>, bool>,
+    /// Borrowed files that were changed since they were lent.
+    changed: Vec<String>,
     buffer: Vec<u8>,
 }
 
@@ -184,6 +202,7 @@ impl<W: Write> Archive<W> {
             timestamps,
             links: HashMap::new(),
             known: HashMap::new(),
+            changed: Vec::new(),
             buffer: vec![0; 256 * 1024],
         }
     }
@@ -206,6 +225,7 @@ impl<W: Write> Archive<W> {
                 self.mark(&[&path[..start], WHITEOUT, &path[start..]].concat())
             }
             Item::Other { dir, name, stat } => self.other(path, dir, name, stat),
+            Item::Lent(lent) => self.lent(path, lent),
         }
     }
 
@@ -280,7 +300,7 @@ impl<W: Write> Archive<W> {
                 let xattrs = walk::xattrs(file.as_fd())?;
                 let header = self.header(b'0', path, stat);
                 self.write_header(Header { size, xattrs, ..header })?;
-                self.content(file, size)
+                self.content(&file, size)
                     .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", String::from_utf8_lossy(path))))
             }
             FileType::Symlink => {
@@ -301,8 +321,35 @@ impl<W: Write> Archive<W> {
         }
     }
 
+    /// A borrowed file, as it is now.
+    fn lent(&mut self, path: &[u8], lent: &Lent) -> io::Result<()> {
+        let doing =
+            |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", String::from_utf8_lossy(path)));
+        let (file, before) = lent.open().map_err(doing)?;
+        let file = File::from(file);
+        let size = u64::try_from(before.st_size).unwrap_or(0);
+        self.write_header(Header {
+            flag: b'0',
+            path,
+            link: b"",
+            mode: lent.mode & 0o7777,
+            uid: lent.owner.0,
+            gid: lent.owner.1,
+            size,
+            mtime: self.timestamps.of(lent.mtime),
+            device: (0, 0),
+            xattrs: lent.xattrs.clone(),
+        })?;
+        self.content(&file, size).map_err(doing)?;
+        let after = rustix::fs::fstat(&file)?;
+        if !is_unchanged(&lent.stat, &before) || !is_unchanged(&before, &after) {
+            self.changed.push(String::from_utf8_lossy(path).into_owned());
+        }
+        Ok(())
+    }
+
     /// Copies exactly `size` bytes, which the header has promised, and pads them.
-    fn content(&mut self, mut file: File, size: u64) -> io::Result<()> {
+    fn content(&mut self, mut file: &File, size: u64) -> io::Result<()> {
         let mut rest = size;
         while rest > 0 {
             let limit = self.buffer.len().min(usize::try_from(rest).unwrap_or(usize::MAX));

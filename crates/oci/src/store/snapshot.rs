@@ -7,15 +7,16 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::digest::{Digest, Hashing};
 use crate::error::{Context, LayerProblem, Result, StoreError};
+use crate::layer::Borrowed;
 use crate::layer::apply::{Applied, ApplyError, ApplyOptions, apply};
 use crate::layer::compress::{Encoder, ReadAhead, decoder};
 use crate::layer::tree;
-use crate::layer::write::{Timestamps, write_layer};
+use crate::layer::write::{Timestamps, write_borrowing};
 use crate::manifest::Descriptor;
 use crate::media_type::Compression;
 use crate::store::blob::{BlobWriter, check_size};
@@ -65,8 +66,10 @@ pub struct CommittedLayer {
     pub descriptor: Descriptor,
     /// Length of the uncompressed archive in bytes.
     pub size: u64,
-    /// The unpacked layer.
-    pub path: PathBuf,
+    /// The unpacked layer; `None` if the tree had borrowed files.
+    pub path: Option<PathBuf>,
+    /// Borrowed files that were changed since they were lent.
+    pub changed: Vec<String>,
 }
 
 /// A blob that tells of itself when it has become large.
@@ -98,6 +101,7 @@ pub struct Scratch {
     store: Store,
     id: TreeId,
     frozen: bool,
+    borrowed: OnceLock<Arc<Borrowed>>,
 }
 
 impl Scratch {
@@ -111,9 +115,14 @@ impl Scratch {
         self.id.dir(&self.store.root).join("work")
     }
 
+    /// Says which files the directory borrows. The first call counts.
+    pub fn borrow(&self, borrowed: Arc<Borrowed>) {
+        let _ = self.borrowed.set(borrowed);
+    }
+
     /// Whether nothing was created, changed or deleted.
     pub fn is_empty(&self) -> Result<bool> {
-        is_empty(&self.upper())
+        Ok(self.borrowed.get().is_none_or(|borrowed| borrowed.is_empty()) && is_empty(&self.upper())?)
     }
 
     /// Clamps the times of all files to `latest`, in seconds since 1970.
@@ -127,17 +136,16 @@ impl Scratch {
         let work = self.work();
         tree::remove(&work, &self.store.dir("tmp")).context("remove", &work)?;
         self.frozen = true;
-        Ok(Frozen { store: self.store.clone(), id: self.id.clone() })
+        let borrowed = self.borrowed.get().cloned().unwrap_or_default();
+        let is_whole = borrowed.is_empty();
+        Ok(Frozen { store: self.store.clone(), id: self.id.clone(), borrowed, is_whole })
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.frozen {
-            // If this fails, dropping the handle or a collection tries again.
-            if tree::remove(&self.id.dir(&self.store.root), &self.store.dir("tmp")).is_ok() {
-                self.store.lease.spare(&self.id);
-            }
+            self.store.remove_tree(&self.id);
         }
     }
 }
@@ -147,17 +155,25 @@ impl Drop for Scratch {
 pub struct Frozen {
     store: Store,
     id: TreeId,
+    /// Emptied when the directory is committed.
+    borrowed: Arc<Borrowed>,
+    is_whole: bool,
 }
 
 impl Frozen {
-    /// The directory; stays valid as long as the handle lives, whatever is committed.
-    pub fn path(&self) -> PathBuf {
+    /// The directory; stays valid as long as the handle lives, whatever is committed. `None` if it borrows
+    /// files: it can be committed, but not be used as a layer.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.is_whole.then(|| self.fs())
+    }
+
+    fn fs(&self) -> PathBuf {
         self.id.fs(&self.store.root)
     }
 
     /// Whether the layer changes nothing.
     pub fn is_empty(&self) -> Result<bool> {
-        is_empty(&self.path())
+        Ok(self.borrowed.is_empty() && is_empty(&self.fs())?)
     }
 }
 
@@ -319,6 +335,13 @@ impl Store {
         Ok(unpacked)
     }
 
+    /// Removes a tree of this handle. If this fails, dropping the handle or a collection tries again.
+    fn remove_tree(&self, id: &TreeId) {
+        if tree::remove(&id.dir(&self.root), &self.dir("tmp")).is_ok() {
+            self.lease.spare(id);
+        }
+    }
+
     /// An empty directory to write a layer into.
     pub fn new_scratch(&self) -> Result<Scratch> {
         let scratch = self.new_tree()?;
@@ -332,7 +355,7 @@ impl Store {
         self.lease.hold(&[Use::Tree(id.clone())])?;
         self.lease.require_writable()?;
         self.lease.doom(&id);
-        let scratch = Scratch { store: self.clone(), id, frozen: false };
+        let scratch = Scratch { store: self.clone(), id, frozen: false, borrowed: OnceLock::new() };
         let upper = scratch.upper();
         fs::create_dir_all(&upper).context("create", &upper)?;
         // The umask or a set-group-id parent may have changed the mode.
@@ -346,7 +369,7 @@ impl Store {
     }
 
     /// Writes a frozen directory as a layer: archive, digest and compression in one pass; the directory then
-    /// becomes the layer's snapshot.
+    /// becomes the layer's snapshot. If it borrows files, it is removed, and can be had by unpacking.
     pub fn commit_frozen(&self, frozen: &Frozen, options: &LayerOptions) -> Result<CommittedLayer> {
         self.commit_followed(frozen, options, None)
     }
@@ -358,12 +381,21 @@ impl Store {
         options: &LayerOptions,
         follow: Option<Follow<'_>>,
     ) -> Result<CommittedLayer> {
-        let tree = frozen.path();
+        let tree = frozen.fs();
         let blob = Followed { blob: self.blob_writer()?, follow };
-        let (diff_id, descriptor, size) =
-            self.write_layer_to(blob, options, |writer| write_layer(&tree, options.timestamps, writer))?;
-        let path = self.publish_tree(&diff_id, &frozen.id, &diff_id, size)?;
-        Ok(CommittedLayer { diff_id, descriptor, size, path })
+        let mut changed = Vec::new();
+        let (diff_id, descriptor, size) = self.write_layer_to(blob, options, |writer| {
+            changed = write_borrowing(&tree, &frozen.borrowed, options.timestamps, writer)?;
+            Ok(())
+        })?;
+        let path = match frozen.is_whole {
+            true => Some(self.publish_tree(&diff_id, &frozen.id, &diff_id, size)?),
+            false => {
+                self.remove_tree(&frozen.id);
+                None
+            }
+        };
+        Ok(CommittedLayer { diff_id, descriptor, size, path, changed })
     }
 
     /// Compresses and stores the archive that `write` writes; returns its `diff_id`, the blob's descriptor

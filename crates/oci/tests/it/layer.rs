@@ -5,14 +5,16 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
-use crossdock_oci::layer::{self, Timestamps};
+use crossdock_oci::layer::{self, Lent, Timestamps};
 use crossdock_oci::manifest::Descriptor;
 use crossdock_oci::media_type::{self, Compression};
-use crossdock_oci::store::{LayerOptions, Owners, Unpacked};
+use crossdock_oci::store::{Frozen, LayerOptions, Owners, Unpacked};
 use crossdock_oci::{Digest, Store, StoreError};
 use crossdock_testkit::{LayerTar, TempStore, TinyImage, usable_id};
 use tar::EntryType;
@@ -399,8 +401,8 @@ fn a_scratch_becomes_a_layer_and_back() {
         let frozen = scratch.freeze().expect("frozen");
         let options = LayerOptions { compression, ..LayerOptions::default() };
         let layer = store.commit_frozen(&frozen, &options).expect("committed");
-        assert!(frozen.path().join("dir/file").exists());
-        assert_eq!(store.snapshot(&layer.diff_id, &[]).expect("looked up"), Some(layer.path.clone()));
+        assert!(frozen.path().expect("whole").join("dir/file").exists());
+        assert_eq!(store.snapshot(&layer.diff_id, &[]).expect("looked up"), layer.path);
         assert_eq!(layer.descriptor.media_type, compression.oci_layer());
 
         let other = TempStore::new();
@@ -419,6 +421,82 @@ fn a_scratch_becomes_a_layer_and_back() {
         layer::write_layer(&root, Timestamps::Keep, &mut bytes).expect("written");
         assert_eq!(Digest::of(&bytes), layer.diff_id, "the same tree gives the same archive");
     }
+}
+
+/// Files that are borrowed: the archive has them, the tree has not.
+#[test]
+fn borrowed_files_give_the_same_layer() {
+    let store = TempStore::new();
+    let content: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    fs::write(elsewhere.path().join("lender"), &content).expect("written");
+    let root = Arc::new(OwnedFd::from(fs::File::open(elsewhere.path()).expect("opened")));
+    let lent = || Lent {
+        root: root.clone(),
+        source: b"lender".to_vec(),
+        stat: rustix::fs::stat(elsewhere.path().join("lender")).expect("there"),
+        mode: 0o4751,
+        owner: (7, 8),
+        mtime: 5,
+        xattrs: vec![(b"user.a".to_vec(), b"1".to_vec())],
+    };
+    let make = |borrows: bool| {
+        let scratch = store.new_scratch().expect("made");
+        fill(&scratch.upper());
+        // The file takes the place of one below.
+        let whiteout = scratch.upper().join("dir/large");
+        if borrows {
+            let (kind, mode) = (rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::empty());
+            rustix::fs::mknodat(rustix::fs::CWD, &whiteout, kind, mode, 0).expect("root or a user namespace");
+            let borrowed = Arc::new(layer::Borrowed::default());
+            assert!(borrowed.lend(b"dir", b"large", lent()) && borrowed.has(b"dir", b"large"));
+            // A file that was replaced later.
+            assert!(borrowed.lend(b"dir", b"file", lent()));
+            borrowed.forget(b"dir", b"file");
+            scratch.borrow(borrowed);
+        } else {
+            fs::write(&whiteout, &content).expect("written");
+            let file = fs::File::open(&whiteout).expect("opened");
+            std::os::unix::fs::fchown(&file, Some(7), Some(8)).expect("changed");
+            file.set_permissions(fs::Permissions::from_mode(0o4751)).expect("changed");
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::fsetxattr(&file, "user.a", b"1", flags).expect("set");
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(5)).expect("set");
+        }
+        scratch.clamp_times(5).expect("set");
+        scratch.freeze().expect("frozen")
+    };
+    let commit = |frozen: &Frozen| store.commit_frozen(frozen, &LayerOptions::default());
+    let borrowing = make(true);
+    assert_eq!(borrowing.path(), None);
+    let layer = commit(&borrowing).expect("committed");
+    assert_eq!((layer.path, layer.changed), (None, Vec::<String>::new()));
+    let trees = || fs::read_dir(store.root().join("trees")).expect("readable").count();
+    assert_eq!((store.snapshot(&layer.diff_id, &[]).expect("looked up"), trees()), (None, 0));
+    let unpacked = store.unpack(&layer.descriptor, &layer.diff_id, &[]).expect("unpacked");
+    assert!(fs::read(unpacked.path.join("dir/large")).expect("there") == content);
+    let whole = commit(&make(false)).expect("committed");
+    assert_eq!((whole.diff_id, whole.descriptor), (layer.diff_id, layer.descriptor));
+
+    let changing = make(true);
+    fs::write(elsewhere.path().join("lender"), "another one").expect("written");
+    let layer = commit(&changing).expect("it is archived as it is");
+    assert_eq!(layer.changed, ["dir/large"]);
+    let vanishing = make(true);
+    fs::remove_file(elsewhere.path().join("lender")).expect("removed");
+    let error = commit(&vanishing).expect_err("it is gone");
+    let error = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(error.contains("dir/large") && error.contains("No such file"), "{error}");
+
+    // A directory that is not in the tree: nothing may be left out.
+    fs::write(elsewhere.path().join("lender"), "here").expect("written");
+    let scratch = store.new_scratch().expect("made");
+    let borrowed = Arc::new(layer::Borrowed::default());
+    borrowed.lend(b"none", b"file", lent());
+    scratch.borrow(borrowed);
+    let error = commit(&scratch.freeze().expect("frozen")).expect_err("no such directory");
+    let error = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(error.contains("/none should be in the layer"), "{error}");
 }
 
 /// Three layers as one: what any of them hides or deletes below all of them is in the archive.

@@ -56,7 +56,7 @@ fn build(store: &Store, name: &str, round: usize) {
     let frozen = scratch.freeze().expect("frozen");
     let layer = store.commit_frozen(&frozen, &LayerOptions::default()).expect("committed");
     assert_eq!(fs::read_to_string(lower.join("d/f")).expect("still there"), text);
-    assert_eq!(fs::read_to_string(frozen.path().join("new/f")).expect("still there"), text);
+    assert_eq!(fs::read_to_string(frozen.path().expect("whole").join("new/f")).expect("still there"), text);
     let key = Digest::of(text.as_bytes());
     let blob = layer.descriptor.digest;
     store.cache_put(&key, b"", std::slice::from_ref(&blob), &[layer.diff_id]).expect("put");
