@@ -325,7 +325,13 @@ impl<W: Write> Archive<W> {
     fn lent(&mut self, path: &[u8], lent: &Lent) -> io::Result<()> {
         let doing =
             |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", String::from_utf8_lossy(path)));
-        let (file, before) = lent.open().map_err(doing)?;
+        let opened = lent.open().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                io::Error::new(e.kind(), "it was removed before it was archived; build again when it stays")
+            }
+            _ => e,
+        });
+        let (file, before) = opened.map_err(doing)?;
         let file = File::from(file);
         let size = u64::try_from(before.st_size).unwrap_or(0);
         self.write_header(Header {
