@@ -5,12 +5,14 @@
 //! with every signal.
 
 use super::action::Atomic;
+use super::load_store::address;
 use crate::exit::{Flow, Step};
+use crate::memory::{Access, Fault};
 use crate::op::{Handler, Host, Op, sign_extend};
 use crate::state::State;
 
 fn load_reserved<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
-    let address = s.gpr[usize::from(op.rn)];
+    let address = address(s, op, Access::Read)?;
     s.aligned(address, 1 << SIZE)?;
     let value = s.load(host, address, SIZE)?;
     (s.exclusive_address, s.exclusive_size, s.exclusive_value) = (address, 1 << SIZE, value.into());
@@ -24,7 +26,7 @@ pub(super) fn loads_reserved(size: u8) -> Handler {
 }
 
 fn store_conditional<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
-    let address = s.gpr[usize::from(op.rn)];
+    let address = address(s, op, Access::Write)?;
     s.aligned(address, 1 << SIZE)?;
     let mut failed = 1;
     if s.exclusive_size == 1 << SIZE && s.exclusive_address == address {
@@ -64,7 +66,7 @@ fn combine(operation: Atomic, width: u32, old: u64, operand: u64) -> u64 {
 
 #[inline(always)]
 fn modify<const SIZE: u8>(s: &mut State, host: &Host, op: &Op, operation: Atomic) -> Step {
-    let (address, operand) = (s.gpr[usize::from(op.rn)], s.gpr[usize::from(op.rm)]);
+    let (address, operand) = (address(s, op, Access::Write)?, s.gpr[usize::from(op.rm)]);
     s.aligned(address, 1 << SIZE)?;
     let old = match operation {
         Atomic::Swap => host.memory.swap(address, SIZE, operand),
@@ -85,7 +87,7 @@ fn modify_by(
     address: u64,
     size: u8,
     new: impl Fn(u64) -> u64,
-) -> Result<u64, crate::memory::Fault> {
+) -> Result<u64, Fault> {
     // The first access says that memory is written, as on a CPU.
     let mut old = host.memory.fetch_add(address, size, 0)?;
     loop {
@@ -121,7 +123,7 @@ pub(super) fn operations(operation: Atomic, size: u8) -> Handler {
 }
 
 fn compare_swap<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
-    let address = s.gpr[usize::from(op.rn)];
+    let address = address(s, op, Access::Write)?;
     s.aligned(address, 1 << SIZE)?;
     let expected = s.gpr[usize::from(op.ra)] & u64::MAX >> (64 - (8 << SIZE));
     match host.memory.compare_swap(address, SIZE, expected, s.gpr[usize::from(op.rm)]) {
@@ -133,7 +135,7 @@ fn compare_swap<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
 
 /// AMOCAS.Q: pairs of registers, each with an even number; the pair of x0 is zero, and stays.
 fn compare_swap_pair(s: &mut State, host: &Host, op: &Op) -> Step {
-    let address = s.gpr[usize::from(op.rn)];
+    let address = address(s, op, Access::Write)?;
     s.aligned(address, 16)?;
     let (d, m) = (op.bits(11, 7), op.bits(24, 20));
     let pair = |s: &State, n: u32| match n {

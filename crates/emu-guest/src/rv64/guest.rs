@@ -1,6 +1,7 @@
 //! RV64 as a guest of the decoder and the interpreter.
 
 use super::decode;
+use super::instruction::Upper;
 use crate::exit::Exit;
 use crate::guest::{Decoded, Guest, Words};
 use crate::memory::Fault;
@@ -17,7 +18,8 @@ impl Guest for Rv64 {
     const TAIL: usize = 0;
     const LENGTH_MAX: u64 = 4;
 
-    type Context = ();
+    /// Only a translator looks at what comes before an instruction.
+    type Context = Upper;
 
     #[inline(always)]
     fn address(place: u64) -> u64 {
@@ -30,7 +32,7 @@ impl Guest for Rv64 {
     }
 
     #[inline(always)]
-    fn decode(words: &mut Words<'_>, place: u64, (): &mut ()) -> Result<Decoded, Fault> {
+    fn decode(words: &mut Words<'_>, place: u64, _: &mut Upper) -> Result<Decoded, Fault> {
         decode::read(words, place)
     }
 

@@ -8,6 +8,11 @@ use crate::guest::Words;
 use crate::memory::Fault;
 use crate::op::Op;
 
+/// What the instruction before has put into a register, if it was AUIPC: with JALR, it makes a jump to an
+/// address that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upper(Option<(u8, u64)>);
+
 /// A decoded instruction, for a translator. General registers are indexes in [`crate::State::gpr`],
 /// floating-point registers halves of vector registers ([`super::registers`]).
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +37,8 @@ pub struct Instruction {
     pub ra: u8,
     /// The immediate, or the address that it stands for.
     pub imm: u64,
+    /// The target of JALR, if the AUIPC in front of it says what it is.
+    pub target: Option<u64>,
     /// Whether rd, rn, rm, ra are floating-point registers.
     pub floats: [bool; 4],
     /// Whether rd, rn, rm, ra are general registers, x0 included.
@@ -44,21 +51,33 @@ impl Instruction {
     /// # Errors
     ///
     /// The instruction cannot be read.
-    pub fn read(words: &mut Words<'_>, place: u64) -> Result<Instruction, Fault> {
+    pub fn read(words: &mut Words<'_>, place: u64, upper: &mut Upper) -> Result<Instruction, Fault> {
         let (op, _) = super::decode::decode(fetch(words, place)?, place);
-        Ok(Instruction::of(&op, place))
+        Ok(Instruction::of(&op, place, upper))
     }
 
     /// An instruction that has been decoded for the interpreter, which lies at `place`.
-    pub fn of(op: &Op, place: u64) -> Instruction {
+    pub fn of(op: &Op, place: u64, upper: &mut Upper) -> Instruction {
         let row = row_of(op);
+        let action = row.map(|row| row.action);
+        let before = core::mem::take(upper).0;
+        let target = match (action, before) {
+            (Some(Action::JumpRegister), Some((register, value))) if register == op.rn => {
+                Some(value.wrapping_add(op.imm) & !1)
+            }
+            _ => None,
+        };
+        if action == Some(Action::AddPc) {
+            upper.0 = Some((op.rd, op.imm));
+        }
         let uses = row.map_or([Use::None; 4], |row| row.uses);
         let mut generals = uses.map(|one| one == Use::General);
         generals[3] |= row.is_some_and(|row| row.reads_rd);
         Instruction {
             op: *op,
             place,
-            action: row.map(|row| row.action),
+            action,
+            target,
             code: op.code | 3,
             length: op.rv64_length() as u8,
             rd: op.rd,

@@ -1,20 +1,28 @@
 //! Loads and stores (manual, RV32I and RV64I, "Load and Store Instructions"; F, D, Zfh; Zicboz, Zicbom).
 //! Accesses need not be aligned.
 
-use crate::exit::{Flow, Step};
+use crate::exit::{Flow, Leave, Step};
+use crate::memory::{Access, Fault, untagged};
 use crate::op::{Handler, Host, Op, sign_extend};
 use crate::state::State;
 
 /// Bytes of a cache block, for CBO.ZERO and its kin, and hwprobe.
 pub const BLOCK: u64 = 64;
 
+/// The address of an access: rs1 plus the immediate. All bits count, unlike on Arm.
 #[inline(always)]
-fn address(s: &State, op: &Op) -> u64 {
-    s.gpr[usize::from(op.rn)].wrapping_add(op.imm)
+pub(super) fn address(s: &mut State, op: &Op, access: Access) -> Result<u64, Leave> {
+    let address = s.gpr[usize::from(op.rn)].wrapping_add(op.imm);
+    if untagged(address) == address {
+        Ok(address)
+    } else {
+        s.fault(Fault { address, access, host_signal: false })
+    }
 }
 
 fn load<const SIZE: u8, const SIGNED: bool>(s: &mut State, host: &Host, op: &Op) -> Step {
-    let value = s.load(host, address(s, op), SIZE)?;
+    let address = address(s, op, Access::Read)?;
+    let value = s.load(host, address, SIZE)?;
     s.gpr[usize::from(op.rd)] = if SIGNED { sign_extend(value, 8 << SIZE) } else { value };
     Ok(Flow::Next)
 }
@@ -33,7 +41,8 @@ pub(super) fn loads(size: u8, signed: bool) -> Handler {
 }
 
 fn store<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
-    s.store(host, address(s, op), SIZE, s.gpr[usize::from(op.rm)])?;
+    let address = address(s, op, Access::Write)?;
+    s.store(host, address, SIZE, s.gpr[usize::from(op.rm)])?;
     Ok(Flow::Next)
 }
 
@@ -49,7 +58,8 @@ pub(super) fn stores(size: u8) -> Handler {
 
 /// A value narrower than the register has ones above it.
 fn load_float<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
-    let value = s.load(host, address(s, op), SIZE)?;
+    let address = address(s, op, Access::Read)?;
+    let value = s.load(host, address, SIZE)?;
     s.set_half(op.rd, if SIZE == 3 { value } else { value | u64::MAX << (8 << SIZE & 63) });
     Ok(Flow::Next)
 }
@@ -64,7 +74,8 @@ pub(super) fn loads_of_floats(size: u8) -> Handler {
 }
 
 fn store_float<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
-    s.store(host, address(s, op), SIZE, s.half(op.rm))?;
+    let address = address(s, op, Access::Write)?;
+    s.store(host, address, SIZE, s.half(op.rm))?;
     Ok(Flow::Next)
 }
 
@@ -79,7 +90,7 @@ pub(super) fn stores_of_floats(size: u8) -> Handler {
 
 /// CBO.ZERO.
 pub(super) fn zero_block(s: &mut State, host: &Host, op: &Op) -> Step {
-    let start = s.gpr[usize::from(op.rn)] & !(BLOCK - 1);
+    let start = address(s, op, Access::Write)? & !(BLOCK - 1);
     for offset in (0..BLOCK).step_by(16) {
         s.store128(host, start + offset, 0)?;
     }
@@ -88,6 +99,7 @@ pub(super) fn zero_block(s: &mut State, host: &Host, op: &Op) -> Step {
 
 /// CBO.CLEAN, CBO.FLUSH: the host's caches are coherent, but the address must be valid.
 pub(super) fn touch_block(s: &mut State, host: &Host, op: &Op) -> Step {
-    s.load(host, s.gpr[usize::from(op.rn)] & !(BLOCK - 1), 0)?;
+    let address = address(s, op, Access::Read)? & !(BLOCK - 1);
+    s.load(host, address, 0)?;
     Ok(Flow::Next)
 }

@@ -29,7 +29,7 @@ mod table;
 
 pub use decode::{Support, classify, expand, name};
 pub use guest::Rv64;
-pub use instruction::Instruction;
+pub use instruction::{Instruction, Upper};
 pub use refused::{Refused, refused};
 pub use row::{Extension, Row};
 pub use table::TABLE;
