@@ -259,7 +259,8 @@ fn fill_stack<A: Abi>(
     words.push(0);
     words.extend(&environment);
     words.push(0);
-    let vector: Vec<u64> = A::auxiliary().chain(auxiliary).chain(last).flat_map(|(kind, value)| [kind, value]).collect();
+    let vector: Vec<u64> =
+        A::auxiliary().chain(auxiliary).chain(last).flat_map(|(kind, value)| [kind, value]).collect();
     words.extend(&vector);
     let size = A::MACHINE.word();
     let sp = (at - size * words.len() as u64) & !15;

@@ -82,12 +82,7 @@ fn modify<const SIZE: u8>(s: &mut State, host: &Host, op: &Op, operation: Atomic
 
 /// Replaces a value in memory by what `new` makes of it; returns the old value.
 #[inline(always)]
-fn modify_by(
-    host: &Host,
-    address: u64,
-    size: u8,
-    new: impl Fn(u64) -> u64,
-) -> Result<u64, Fault> {
+fn modify_by(host: &Host, address: u64, size: u8, new: impl Fn(u64) -> u64) -> Result<u64, Fault> {
     // The first access says that memory is written, as on a CPU.
     let mut old = host.memory.fetch_add(address, size, 0)?;
     loop {

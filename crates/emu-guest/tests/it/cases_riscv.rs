@@ -3,7 +3,7 @@
 
 use crate::cases::{Mapping, Random};
 use crossdock_emu_guest::memory::Memory;
-use crossdock_emu_guest::rv64::action::{Action, Float};
+use crossdock_emu_guest::rv64::action::{Action, Compute, Float};
 use crossdock_emu_guest::rv64::{Row, Support, classify, expand, name};
 use crossdock_emu_guest::{Exit, Host, State};
 
@@ -342,8 +342,15 @@ pub(crate) enum Kind<'r> {
     Compressed(u32),
 }
 
-/// Creates case `i`; `None` if the random instruction is nothing to compare.
-pub(crate) fn case(random: &mut Random, kind: Kind<'_>, layout: &Layout, i: usize) -> Option<Case> {
+/// Creates case `i`; `None` if the random instruction is nothing to compare. Instructions of `followers` may come
+/// behind it, which compute with registers alone.
+pub(crate) fn case(
+    random: &mut Random,
+    kind: Kind<'_>,
+    followers: &[&Row],
+    layout: &Layout,
+    i: usize,
+) -> Option<Case> {
     let mut before = Record {
         x: std::array::from_fn(|n| if n == 0 { 0 } else { random.register() }),
         f: std::array::from_fn(|_| float(random)),
@@ -369,6 +376,9 @@ pub(crate) fn case(random: &mut Random, kind: Kind<'_>, layout: &Layout, i: usiz
     let compressed = code & 3 != 3;
     if !compressed && row.rounds() && random.one_in(2) {
         set(&mut code, 12, 3, 7);
+    }
+    if matches!(row.action, Action::ComputeImmediate(Compute::Sll)) && !compressed && random.one_in(2) {
+        set(&mut code, 20, 6, random.pick(&[32, 48, 56]));
     }
     if !compressed && random.one_in(8) {
         // Sometimes the operands are equal.
@@ -459,7 +469,51 @@ pub(crate) fn case(random: &mut Random, kind: Kind<'_>, layout: &Layout, i: usiz
     if Support::of(code) != Support::Implemented {
         return None;
     }
-    Some(Case { codes: vec![code], before })
+    let mut codes = vec![code];
+    while !followers.is_empty() && codes.len() < 3 && random.one_in(2) {
+        codes.extend(follower(random, followers, rd));
+    }
+    Some(Case { codes, before })
+}
+
+/// Rows whose instructions compute with registers alone.
+pub(crate) fn computes(row: &Row) -> bool {
+    matches!(
+        row.action,
+        Action::LoadUpper
+            | Action::AddPc
+            | Action::Compute(_)
+            | Action::ComputeImmediate(_)
+            | Action::ComputeWord(_)
+            | Action::ComputeWordImmediate(_)
+            | Action::Unary(_)
+            | Action::Float { .. }
+            | Action::ToInteger { .. }
+            | Action::FromInteger { .. }
+            | Action::Convert { .. }
+    )
+}
+
+/// An instruction that may depend on the one before, whose destination is `rd`.
+fn follower(random: &mut Random, rows: &[&Row], rd: u32) -> Option<u32> {
+    let row = random.pick(rows);
+    let mut word = row.value | random.next() as u32 & !row.mask;
+    if random.one_in(2) {
+        set(&mut word, 15, 5, rd);
+        if random.one_in(2) {
+            set(&mut word, 7, 5, rd);
+        }
+    }
+    if row.rounds() && random.one_in(2) {
+        set(&mut word, 12, 3, 7);
+    }
+    // Shifts that go with another one.
+    if matches!(row.action, Action::ComputeImmediate(Compute::Sll | Compute::Srl | Compute::Sra)) {
+        set(&mut word, 20, 6, random.pick(&[32, 48, 56, random.clone().below(64) as u32]));
+    }
+    let is_known = classify(word).is_some_and(|found| std::ptr::eq(found, row));
+    let keeps_tp = !writes_general(row) || word >> 7 & 31 != TP;
+    (is_known && keeps_tp && Support::of(word) == Support::Implemented).then_some(word)
 }
 
 /// Whether rd is a general register.

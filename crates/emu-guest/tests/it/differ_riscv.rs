@@ -102,7 +102,7 @@ fn differ(what: &str, slot: u64, kinds: &[(String, Kind<'_>)]) {
         while cases.len() < layout.cases {
             let (_, kind) = kinds[turn % kinds.len()];
             turn += 1;
-            let found = (0..50).find_map(|_| case(&mut random, *kind, &layout, cases.len()));
+            let found = (0..50).find_map(|_| case(&mut random, *kind, &[], &layout, cases.len()));
             match found.filter(|case| newer.is_some() || !differs_in_old(case)) {
                 Some(case) => cases.push(case),
                 None => idle += 1,

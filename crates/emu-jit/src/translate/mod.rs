@@ -153,6 +153,9 @@ pub trait Isa: Guest + Sized {
     /// Whether the standard assignment has halves of vector registers.
     const HALVES: bool = false;
 
+    /// Whether NaNs that scalar operations give are always the same one, whatever the operands are.
+    const CANONICAL_NANS: bool = false;
+
     /// Whether no block may end after an instruction.
     fn binds(_item: &Self::Item) -> bool {
         false
@@ -727,6 +730,7 @@ impl<'t, I: Isa> Translator<'t, I> {
                 }
                 Cold::Look { record } => {
                     self.pc = record.pc;
+                    self.reassign(STANDARD);
                     self.mark();
                     self.record_call(record);
                     self.set_pc(record.next);

@@ -31,6 +31,16 @@ fn commutative(kind: Compute) -> Option<Alu> {
     })
 }
 
+/// By how much the first operand of an addition is shifted (Zba).
+fn scale(kind: Compute) -> u8 {
+    match kind {
+        Compute::Sh1add | Compute::Sh1addUw => 1,
+        Compute::Sh2add | Compute::Sh2addUw => 2,
+        Compute::Sh3add | Compute::Sh3addUw => 3,
+        _ => 0,
+    }
+}
+
 impl Translator<'_> {
     pub(super) fn integer(&mut self, item: &Instruction, action: Action) -> Lowered {
         if item.rd == SINK {
@@ -177,11 +187,11 @@ impl Translator<'_> {
             Compute::Div | Compute::Divu | Compute::Rem | Compute::Remu => self.quotient(kind, Size::Q, item),
             Compute::AddUw | Compute::Sh1addUw | Compute::Sh2addUw | Compute::Sh3addUw => {
                 self.copy(Size::D, Reg::RCX, n);
-                self.shifted_sum(rd, Reg::RCX, m, kind as u8 - Compute::AddUw as u8);
+                self.shifted_sum(rd, Reg::RCX, m, scale(kind));
             }
             Compute::Sh1add | Compute::Sh2add | Compute::Sh3add => {
                 let n = self.get(n, Reg::RCX);
-                self.shifted_sum(rd, n, m, kind as u8 - Compute::Sh1add as u8 + 1);
+                self.shifted_sum(rd, n, m, scale(kind));
             }
             Compute::Andn => {
                 self.clobber();

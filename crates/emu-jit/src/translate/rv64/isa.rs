@@ -84,6 +84,8 @@ impl Isa for Rv64 {
 
     const HALVES: bool = true;
 
+    const CANONICAL_NANS: bool = true;
+
     fn class(item: &Instruction) -> Class {
         let bit = |is: bool, bit: u8| if is { bit } else { 0 };
         let floats = item.floats.contains(&true);

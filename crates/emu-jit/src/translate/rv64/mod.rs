@@ -28,7 +28,6 @@ impl Translator<'_> {
             Lowered::Words(count) => count,
             Lowered::No => {
                 self.fallback();
-                self.boxed = 0;
                 1
             }
         }

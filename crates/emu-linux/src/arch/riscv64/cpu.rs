@@ -47,8 +47,31 @@ const EXTENSIONS: u64 = {
     const ZALRSC: u32 = 57;
     const ZABHA: u32 = 58;
     const ALL: [u32; 25] = [
-        FD, C, ZBA, ZBB, ZBS, ZICBOZ, ZBC, ZFH, ZFHMIN, ZIHINTNTL, ZFA, ZACAS, ZICOND, ZIHINTPAUSE, ZIMOP, ZCA,
-        ZCB, ZCD, ZCMOP, ZAWRS, ZICNTR, ZICBOM, ZAAMO, ZALRSC, ZABHA,
+        FD,
+        C,
+        ZBA,
+        ZBB,
+        ZBS,
+        ZICBOZ,
+        ZBC,
+        ZFH,
+        ZFHMIN,
+        ZIHINTNTL,
+        ZFA,
+        ZACAS,
+        ZICOND,
+        ZIHINTPAUSE,
+        ZIMOP,
+        ZCA,
+        ZCB,
+        ZCD,
+        ZCMOP,
+        ZAWRS,
+        ZICNTR,
+        ZICBOM,
+        ZAAMO,
+        ZALRSC,
+        ZABHA,
     ];
     let (mut bits, mut i) = (0, 0);
     while i < ALL.len() {

@@ -24,9 +24,9 @@ pub(super) fn undefined_instruction(pc: u64) -> String {
     let name = match rv64::Support::of(code) {
         rv64::Support::Implemented => format!("{} with a value that is reserved", rv64::name(code)),
         rv64::Support::Reserved => format!("{} with reserved fields", rv64::name(code)),
-        rv64::Support::Refused => rv64::refused(code)
-            .map(|row| format!("{}, {}", row.name(), row.extension()))
-            .unwrap_or_default(),
+        rv64::Support::Refused => {
+            rv64::refused(code).map(|row| format!("{}, {}", row.name(), row.extension())).unwrap_or_default()
+        }
         rv64::Support::Absent => "unallocated".into(),
     };
     let bytes: String = bytes[..length].iter().map(|byte| format!(" {byte:02x}")).collect();
