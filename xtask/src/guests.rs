@@ -35,7 +35,7 @@ pub struct Guest {
     elf: [u8; 2],
 }
 
-static GUESTS: [Guest; 3] = [
+static GUESTS: [Guest; 4] = [
     Guest {
         name: "arm64",
         debian: "arm64",
@@ -86,6 +86,21 @@ static GUESTS: [Guest; 3] = [
         tests: &["guest-tests/arm"],
         file: "ARM, EABI5",
         elf: [1, 40],
+    },
+    Guest {
+        name: "riscv64",
+        debian: "riscv64",
+        platform: "linux/riscv64",
+        qemu: "qemu-riscv64-static",
+        compiler: "riscv64-linux-gnu-gcc",
+        packages: ["gcc-riscv64-linux-gnu", "libc6-dev-riscv64-cross"],
+        c_library: "/usr/riscv64-linux-gnu/lib/libc.a",
+        forms: &[("", &[])],
+        bench: &[],
+        without: &[],
+        tests: &["guest-tests/riscv"],
+        file: "UCB RISC-V",
+        elf: [2, 243],
     },
 ];
 
