@@ -5,6 +5,7 @@
 mod access;
 mod atomic;
 mod branch;
+mod csr;
 mod float;
 mod integer;
 mod isa;
@@ -64,6 +65,7 @@ impl Translator<'_> {
             | Action::ToInteger { .. }
             | Action::FromInteger { .. }
             | Action::Convert { .. } => self.float(item, action),
+            Action::Csr(_) | Action::CsrImmediate(_) => self.csr(item, action),
             _ => Lowered::No,
         }
     }
