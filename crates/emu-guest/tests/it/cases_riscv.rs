@@ -319,7 +319,7 @@ pub(crate) fn data(seed: u64) -> Vec<u8> {
 }
 
 /// A floating-point register's value: a double, or a narrower number, mostly boxed.
-fn float(random: &mut Random) -> u64 {
+pub(crate) fn float(random: &mut Random) -> u64 {
     let bits = random.vector() as u64;
     match random.below(8) {
         0..3 => bits,

@@ -12,3 +12,5 @@ mod differ;
 #[allow(dead_code)]
 #[path = "../it/host.rs"]
 mod host;
+mod images;
+mod loops;
