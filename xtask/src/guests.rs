@@ -5,6 +5,9 @@ use anyhow::{Context, Result};
 
 use crate::tools::require;
 
+/// Debian's suite for most guests, and for the host's CPU beside them.
+pub const SUITE: &str = "bookworm";
+
 /// A guest of the emulator, as Debian, gcc and QEMU know it.
 #[derive(Debug)]
 pub struct Guest {
@@ -12,6 +15,8 @@ pub struct Guest {
     pub name: &'static str,
     /// Debian's architecture.
     pub debian: &'static str,
+    /// Debian's suite in which long runs take place, unless another is asked for.
+    pub suite: &'static str,
     /// The platform of images.
     pub platform: &'static str,
     /// QEMU's executable.
@@ -39,6 +44,7 @@ static GUESTS: [Guest; 4] = [
     Guest {
         name: "arm64",
         debian: "arm64",
+        suite: SUITE,
         platform: "linux/arm64",
         qemu: "qemu-aarch64-static",
         compiler: "aarch64-linux-gnu-gcc",
@@ -54,6 +60,7 @@ static GUESTS: [Guest; 4] = [
     Guest {
         name: "arm",
         debian: "armhf",
+        suite: SUITE,
         platform: "linux/arm/v7",
         qemu: "qemu-arm-static",
         compiler: "arm-linux-gnueabihf-gcc",
@@ -69,6 +76,7 @@ static GUESTS: [Guest; 4] = [
     Guest {
         name: "armel",
         debian: "armel",
+        suite: SUITE,
         // Debian's java for armel needs Armv6K (armv6k-support); all else runs on Armv5.
         platform: "linux/arm/v6",
         qemu: "qemu-arm-static",
@@ -90,6 +98,8 @@ static GUESTS: [Guest; 4] = [
     Guest {
         name: "riscv64",
         debian: "riscv64",
+        // The first release with this architecture.
+        suite: "trixie",
         platform: "linux/riscv64",
         qemu: "qemu-riscv64-static",
         compiler: "riscv64-linux-gnu-gcc",

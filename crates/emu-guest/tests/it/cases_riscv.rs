@@ -238,6 +238,8 @@ pub(crate) fn code(layout: &Layout, cases: &[Case], breakpoints: bool) -> Vec<u8
     for n in 0..32 {
         words.push(s_type(0x27, 3, TP, n, FLOATS + 8 * n as i32));
     }
+    // SC.W of zero to the record's first word, which is not used, ends a reservation.
+    words.push(0x1800_202f | TP << 15 | T1 << 7);
     words.push(i_type(0x73, 2, T1, 0, 3));
     words.push(sd(T1, TP, FCSR));
     words.push(i_type(0x67, 0, 0, 1, 0));
@@ -470,28 +472,18 @@ pub(crate) fn case(
         return None;
     }
     let mut codes = vec![code];
+    if let Action::StoreConditional { size } = row.action
+        && random.one_in(2)
+    {
+        // LR of the same address in front of it, into a register that SC does not read.
+        let free = |n: &u32| ![0, TP, rs1 as u32, word >> 20 & 31].contains(n);
+        let to = (0..).map(|_| random.below(32) as u32).find(free)?;
+        codes.insert(0, 0x1000_002f | u32::from(size) << 12 | (rs1 as u32) << 15 | to << 7);
+    }
     while !followers.is_empty() && codes.len() < 3 && random.one_in(2) {
         codes.extend(follower(random, followers, rd));
     }
     Some(Case { codes, before })
-}
-
-/// Rows whose instructions compute with registers alone.
-pub(crate) fn computes(row: &Row) -> bool {
-    matches!(
-        row.action,
-        Action::LoadUpper
-            | Action::AddPc
-            | Action::Compute(_)
-            | Action::ComputeImmediate(_)
-            | Action::ComputeWord(_)
-            | Action::ComputeWordImmediate(_)
-            | Action::Unary(_)
-            | Action::Float { .. }
-            | Action::ToInteger { .. }
-            | Action::FromInteger { .. }
-            | Action::Convert { .. }
-    )
 }
 
 /// An instruction that may depend on the one before, whose destination is `rd`.

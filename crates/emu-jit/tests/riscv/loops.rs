@@ -4,8 +4,8 @@
 //! `CROSSDOCK_LOOPS` sets the number of programs, `CROSSDOCK_LOOPS_SEED` the seed.
 
 use crate::cases::{Mapping, Random};
-use crate::cases_riscv::{computes, float};
-use crate::differ::turn;
+use crate::cases_riscv::float;
+use crate::differ::{computes, turn};
 use crate::host::{LOG, engine_of};
 use crossdock_emu_guest::memory::Memory;
 use crossdock_emu_guest::rv64::action::{Action, Precision};

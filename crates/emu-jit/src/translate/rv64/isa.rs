@@ -174,3 +174,105 @@ impl Isa for Rv64 {
         unreachable!("RISC-V changes code by FENCE.I or a system call");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use crossdock_emu_guest::Host;
+    use crossdock_emu_guest::memory::Memory;
+    use crossdock_emu_guest::rv64::TABLE;
+
+    extern crate std;
+
+    /// SplitMix64.
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// An instruction in memory, decoded.
+    fn item(word: u32) -> Instruction {
+        let code = std::vec![word, 0].leak();
+        let start = code.as_ptr() as u64;
+        // SAFETY: the window is that memory.
+        let memory = unsafe { Memory::new(start, start + 8) };
+        Instruction::read(&mut Words::new(&memory, None), start, &mut Upper::default()).expect("it is there")
+    }
+
+    #[test]
+    fn what_an_instruction_writes_is_named() {
+        let mut seed = 5;
+        let data = std::vec![0x5a5a_5a5a_1234_5678_u64; 4096].leak();
+        let start = data.as_mut_ptr() as u64;
+        // SAFETY: the window is that memory.
+        let memory = unsafe { Memory::new(start, start + 8 * data.len() as u64) };
+        let host = Host { memory, counter: || 0, executable: Host::anywhere };
+        let mut named: BTreeMap<&str, u32> = BTreeMap::new();
+        for row in TABLE {
+            for _ in 0..100 {
+                let item = item(row.value | random(&mut seed) as u32 & !row.mask);
+                let found = Rv64::accesses(&item);
+                if found.unknown {
+                    continue;
+                }
+                let mut before = State::default();
+                for x in &mut before.gpr[..32] {
+                    let r = random(&mut seed);
+                    *x = if r & 1 == 0 { start + 16384 + (r >> 32) % 256 * 16 } else { r >> 58 };
+                }
+                let run = |mut state: State| item.op.execute(&mut state, &host).is_ok().then_some(state);
+                let Some(after) = run(before.clone()) else { continue };
+                for x in 0..32 {
+                    let written = after.gpr[x] != before.gpr[x];
+                    assert!(found.write == x as u8 || !written, "{} writes {x}", row.name());
+                }
+                let write = found.write;
+                let stores = matches!(item.action, Some(Action::Atomic { .. } | Action::CompareSwap { .. }));
+                if write != NO && !found.reads.contains(&write) && !stores {
+                    let mut other = before.clone();
+                    other.gpr[usize::from(write)] ^= random(&mut seed);
+                    let other = run(other).expect("it ran before");
+                    assert_eq!(other.gpr[..32], after.gpr[..32], "{} reads {write}", row.name());
+                    *named.entry(row.name()).or_default() += 1;
+                }
+            }
+        }
+        for name in ["ADD", "ADDIW", "MULHU", "SLTU", "LD", "LBU", "CLZ", "FEQ.D", "FCVT.L.D", "LUI"] {
+            assert!(named.get(name).is_some_and(|&count| count > 5), "{name}: {named:?}");
+        }
+    }
+
+    #[test]
+    fn ends_of_blocks() {
+        for (word, expected) in [
+            (0x0000_0463_u32, Some(End::Branch(8))), // beq zero, zero, .+8
+            (0x0080_006f, Some(End::Jump(8))),       // j .+8
+            (0x0080_00ef, Some(End::Call(8))),       // jal ra, .+8
+            (0x0080_02ef, Some(End::Branch(8))),     // jal t0, .+8
+            (0x0000_8067, Some(End::Return)),        // ret
+            (0x0007_8067, Some(End::JumpRegister)),  // jr a5
+            (0x0007_80e7, Some(End::CallRegister)),  // jalr a5
+            (0x0000_0073, Some(End::Syscall)),       // ecall
+            (0x0010_0073, Some(End::Look)),          // ebreak
+            (0x0000_100f, Some(End::Look)),          // fence.i
+            (0x0020_1073, Some(End::Look)),          // fsrm zero
+            (0x0020_2573, None),                     // frrm a0
+            (0x0010_1073, None),                     // fsflags zero
+            (0x00b5_0533, None),                     // add a0, a0, a1
+        ] {
+            let item = item(word);
+            let relative = |end: End| match end {
+                End::Branch(to) => End::Branch(to - item.place),
+                End::Jump(to) => End::Jump(to - item.place),
+                End::Call(to) => End::Call(to - item.place),
+                other => other,
+            };
+            let end = Rv64::end_of(&item, item.place).map(relative);
+            assert_eq!(end, expected, "{word:08x}");
+            assert_eq!(Rv64::class(&item).has(ENDS), expected.is_some(), "{word:08x}");
+        }
+    }
+}
