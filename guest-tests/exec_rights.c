@@ -18,7 +18,13 @@ static void on(int s, siginfo_t *i, void *u) {
     sig = s, code = i->si_code, at = i->si_addr;
     siglongjmp(back, 1);
 }
+#ifdef __riscv
+static const unsigned seven[] = {0x00700513, 0x00008067};  // li a0, 7; ret
+static const unsigned eight = 0x00800513;
+#else
 static const unsigned seven[] = {0x528000e0, 0xd65f03c0};  // mov w0, #7; ret
+static const unsigned eight = 0x52800100;
+#endif
 static void call(const char *name, void *p) {
     volatile int result = -1;
     sig = code = 0;
@@ -78,7 +84,7 @@ int main(void) {
     put(other);
     shmdt(executable);
     call("detached", executable);
-    other[0] = 0x52800100;  // mov w0, #8
+    other[0] = eight;
     __builtin___clear_cache((char *)other, (char *)(other + 1));
     call("attached instead", shmat(id, executable, SHM_EXEC));
     shmctl(id, IPC_RMID, NULL);

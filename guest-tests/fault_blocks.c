@@ -1,3 +1,4 @@
+// oracle: file
 // A signal that arrives while an instruction faults is not delivered in the fault's handler, which blocks it.
 #define _GNU_SOURCE
 #include <signal.h>
@@ -5,12 +6,19 @@
 #include <string.h>
 #include <sys/time.h>
 #include <ucontext.h>
+#ifdef __riscv
+#define PC(u) (u)->uc_mcontext.__gregs[REG_PC]
+#define FAULTS asm volatile(".option push\n .option norvc\n .rept 60\n mul t1, t2, t1\n .endr\n li t3, 0\n sd t1, 0(t3)\n .word 0\n .option pop" ::: "t1", "t3", "memory")
+#else
+#define PC(u) (u)->uc_mcontext.pc
+#define FAULTS asm volatile(".rept 60\n mul x1, x2, x1\n .endr\n mov x3, #0\n str x1, [x3]\n .word 0" ::: "x1", "x3", "memory")
+#endif
 static volatile int inside, violations, alarms;
 static void on_fault(int s, siginfo_t *i, void *p) {
     inside = 1;
     for (volatile int n = 0; n < 100; n++);
     inside = 0;
-    ((ucontext_t *)p)->uc_mcontext.pc += 4;
+    PC((ucontext_t *)p) += 4;
 }
 static void on_alarm(int s, siginfo_t *i, void *p) {
     alarms++;
@@ -31,7 +39,7 @@ int main(void) {
     setitimer(ITIMER_REAL, &often, NULL);
     // The block does some work before its fault, so that the alarm can arrive before the fault.
     for (int n = 0; n < 30000; n++)
-        asm volatile(".rept 60\n mul x1, x2, x1\n .endr\n mov x3, #0\n str x1, [x3]\n .word 0" ::: "x1", "x3", "memory");
+        FAULTS;
     setitimer(ITIMER_REAL, &never, NULL);
     printf("violations %d alarms %d\n", violations, alarms > 3);
     return 0;

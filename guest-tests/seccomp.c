@@ -18,6 +18,8 @@
 #include <unistd.h>
 #ifdef __aarch64__
 #define ARCH AUDIT_ARCH_AARCH64
+#elif defined __riscv
+#define ARCH AUDIT_ARCH_RISCV64
 #elif defined __arm__
 #define ARCH AUDIT_ARCH_ARM
 #else

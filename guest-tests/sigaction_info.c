@@ -1,3 +1,4 @@
+// oracle on riscv64: native
 // A handler with SA_SIGINFO sees sender, code and value; the mask holds during it and is restored after it.
 #define _GNU_SOURCE
 #include <signal.h>

@@ -26,6 +26,9 @@ static void kill_on(char *top)
 #ifdef __aarch64__
     __asm__ volatile("mov x9, sp\n mov sp, %0\n mov x0, %1\n mov x1, %2\n mov x8, 129\n svc 0\n mov sp, x9"
                      : : "r"(top), "r"(self), "r"(number) : "x0", "x1", "x8", "x9", "memory");
+#elif defined __riscv
+    __asm__ volatile("mv t1, sp\n mv sp, %0\n mv a0, %1\n mv a1, %2\n li a7, 129\n ecall\n mv sp, t1"
+                     : : "r"(top), "r"(self), "r"(number) : "a0", "a1", "a7", "t1", "memory");
 #else
     __asm__ volatile("mov %%rsp, %%r12\n mov %0, %%rsp\n syscall\n mov %%r12, %%rsp"
                      : : "r"(top), "D"(self), "S"(number), "a"(62L) : "r12", "rcx", "r11", "memory");

@@ -12,6 +12,9 @@ static size_t emit(uint8_t *at, uint16_t n)
     uint32_t code[] = { 0x52800001 | n << 5 /* mov w1, #n */, 0x0b010000 /* add w0, w0, w1 */, 0xd65f03c0 /* ret */ };
 #elif defined __arm__
     uint32_t code[] = { 0xe3001000 | n >> 12 << 16 | (n & 0xfff) /* movw r1, #n */, 0xe0800001 /* add r0, r0, r1 */, 0xe12fff1e /* bx lr */ };
+#elif defined __riscv
+    uint32_t code[] = { 0x000005b7 | (n + 0x800u & 0xfffff000) /* lui a1, high */, 0x0005859b | (n & 0xfffu) << 20 /* addiw a1, a1, low */,
+                        0x00b5053b /* addw a0, a0, a1 */, 0x00008067 /* ret */ };
 #else
     uint8_t code[] = { 0x8d, 0x87, n & 0xff, n >> 8, 0, 0 /* lea eax, [rdi + n] */, 0xc3 };
 #endif

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::guests::{self, Guest};
-use crate::roots::{self, Handler, SUITE};
+use crate::roots::{self, Handler};
 use crate::tools::{checkout, release, run};
 
 /// Seconds after which a run is stopped.
@@ -137,8 +137,9 @@ fn userland(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
         return Ok(Vec::new());
     }
     let packages = ["python3", "perl", "gcc", "libc6-dev", "xz-utils"];
+    let suite = guest.suite;
     let make = |guest: Option<&Guest>| -> Result<PathBuf> {
-        let root = roots::debian("bench", SUITE, guest, &packages)?;
+        let root = roots::debian("bench", suite, guest, &packages)?;
         let place = root.join("bench");
         std::fs::create_dir_all(&place)?;
         for entry in std::fs::read_dir(checkout().join("bench/emulator"))? {

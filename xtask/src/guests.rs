@@ -5,6 +5,9 @@ use anyhow::{Context, Result};
 
 use crate::tools::require;
 
+/// Debian's suite for most guests, and for the host's CPU beside them.
+pub const SUITE: &str = "bookworm";
+
 /// A guest of the emulator, as Debian, gcc and QEMU know it.
 #[derive(Debug)]
 pub struct Guest {
@@ -12,6 +15,8 @@ pub struct Guest {
     pub name: &'static str,
     /// Debian's architecture.
     pub debian: &'static str,
+    /// Debian's suite in which long runs take place, unless another is asked for.
+    pub suite: &'static str,
     /// The platform of images.
     pub platform: &'static str,
     /// QEMU's executable.
@@ -35,10 +40,11 @@ pub struct Guest {
     elf: [u8; 2],
 }
 
-static GUESTS: [Guest; 3] = [
+static GUESTS: [Guest; 4] = [
     Guest {
         name: "arm64",
         debian: "arm64",
+        suite: SUITE,
         platform: "linux/arm64",
         qemu: "qemu-aarch64-static",
         compiler: "aarch64-linux-gnu-gcc",
@@ -54,6 +60,7 @@ static GUESTS: [Guest; 3] = [
     Guest {
         name: "arm",
         debian: "armhf",
+        suite: SUITE,
         platform: "linux/arm/v7",
         qemu: "qemu-arm-static",
         compiler: "arm-linux-gnueabihf-gcc",
@@ -69,6 +76,7 @@ static GUESTS: [Guest; 3] = [
     Guest {
         name: "armel",
         debian: "armel",
+        suite: SUITE,
         // Debian's java for armel needs Armv6K (armv6k-support); all else runs on Armv5.
         platform: "linux/arm/v6",
         qemu: "qemu-arm-static",
@@ -86,6 +94,23 @@ static GUESTS: [Guest; 3] = [
         tests: &["guest-tests/arm"],
         file: "ARM, EABI5",
         elf: [1, 40],
+    },
+    Guest {
+        name: "riscv64",
+        debian: "riscv64",
+        // The first release with this architecture.
+        suite: "trixie",
+        platform: "linux/riscv64",
+        qemu: "qemu-riscv64-static",
+        compiler: "riscv64-linux-gnu-gcc",
+        packages: ["gcc-riscv64-linux-gnu", "libc6-dev-riscv64-cross"],
+        c_library: "/usr/riscv64-linux-gnu/lib/libc.a",
+        forms: &[("", &[])],
+        bench: &[],
+        without: &[],
+        tests: &["guest-tests/riscv"],
+        file: "UCB RISC-V",
+        elf: [2, 243],
     },
 ];
 

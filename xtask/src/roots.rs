@@ -7,10 +7,8 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::demo;
-use crate::guests::Guest;
+use crate::guests::{Guest, SUITE};
 use crate::tools::{build_release, checkout, require};
-
-pub const SUITE: &str = "bookworm";
 
 /// A Debian root for a guest, or for the host's CPU, created once and kept below `target/roots`.
 pub fn debian(name: &str, suite: &str, guest: Option<&Guest>, packages: &[&str]) -> Result<PathBuf> {

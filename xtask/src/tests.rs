@@ -10,11 +10,12 @@ use crate::machine::Machine;
 use crate::tools::{cargo, cargo_command, is_root, require, run, with_default_signals};
 
 /// Programs that the tests compare with or run under.
-const PROGRAMS: [(&str, &str); 30] = [
+const PROGRAMS: [(&str, &str); 33] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
     ("qemu-arm-static", "qemu-user-static"),
+    ("qemu-riscv64-static", "qemu-user-static"),
     ("busybox", "busybox-static"),
     ("skopeo", "skopeo"),
     ("podman", "podman"),
@@ -38,6 +39,8 @@ const PROGRAMS: [(&str, &str); 30] = [
     ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
     ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
     ("/usr/arm-linux-gnueabihf/lib/libc.a", "libc6-dev-armhf-cross"),
+    ("riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu"),
+    ("/usr/riscv64-linux-gnu/lib/libc.a", "libc6-dev-riscv64-cross"),
     ("go", "golang-go"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),

@@ -31,6 +31,8 @@ pub enum Exit {
         /// Start of the line.
         address: u64,
     },
+    /// FENCE.I of RISC-V: any code may have changed. `pc` is that of the next instruction.
+    AllCodeModified,
     /// The budget is used up. `pc` is that of the next instruction.
     Budget,
     /// The interrupt flag is set. `pc` is that of the next instruction.

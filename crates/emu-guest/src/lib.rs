@@ -26,12 +26,14 @@ mod crypto;
 mod exit;
 mod float;
 pub mod guest;
+mod index;
 mod interpreter;
 mod lanes;
 pub mod memory;
 mod op;
 mod pattern;
 pub mod pieces;
+pub mod rv64;
 pub mod short;
 mod state;
 

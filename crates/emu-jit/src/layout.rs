@@ -50,6 +50,8 @@ const OF_32: [u8; VECTOR.len()] = [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 8];
 /// The same, of a guest with 16, whose programs mostly compute with their halves: D0 to D9, and Q8 to Q10. An
 /// operation with a lane of a shared host register takes two shuffles more, each of a cycle.
 const OF_16: [u8; VECTOR.len()] = [32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 8, 9, 10];
+/// The same, of a guest whose floating-point registers are all halves of them.
+const OF_HALVES: [u8; VECTOR.len()] = [32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44];
 const _: () = assert!(PARTS == 32);
 
 /// Operands from this number on are halves of vector registers, counted from the low half of register 0.
@@ -91,6 +93,9 @@ impl Assignment {
 
     /// The same for a guest with 16 vector registers.
     pub const STANDARD_OF_16: Assignment = Assignment::standard(OF_16);
+
+    /// The same for a guest that uses only halves of vector registers.
+    pub const STANDARD_OF_HALVES: Assignment = Assignment::standard(OF_HALVES);
 
     const fn standard(vectors: [u8; VECTOR.len()]) -> Assignment {
         let mut standard = Assignment {

@@ -81,6 +81,7 @@ fn exit<A: Abi>(state: &State, why: machine::Exit) -> Exit {
         machine::Exit::Interrupted => Exit::Interrupted,
         machine::Exit::Fault(fault) => Exit::Fault(fault),
         machine::Exit::CodeModified { address } => Exit::CodeModified(address..address + 64),
+        machine::Exit::AllCodeModified => Exit::CodeModified(0..u64::MAX),
         machine::Exit::Budget => Exit::Nothing,
         other => Exit::Exception(A::exception(state, other)),
     }

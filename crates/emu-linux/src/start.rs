@@ -227,7 +227,7 @@ fn fill_stack<A: Abi>(
     };
     let environment = strings(&invocation.environment)?;
     let arguments = strings(&invocation.arguments)?;
-    let platform = push(A::platform().as_bytes(), false)?;
+    let platform = A::platform().map(|name| push(name.as_bytes(), false)).transpose()?;
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&random[0].to_le_bytes());
     bytes[8..].copy_from_slice(&random[1].to_le_bytes());
@@ -251,16 +251,16 @@ fn fill_stack<A: Abi>(
         (23, host(23)),
         (25, random),
         (31, name),
-        (15, platform),
-        (0, 0),
     ];
+    let last = platform.map(|platform| (15, platform)).into_iter().chain([(0, 0)]);
     let mut words = Vec::with_capacity(arguments.len() + environment.len() + 48);
     words.push(arguments.len() as u64);
     words.extend(&arguments);
     words.push(0);
     words.extend(&environment);
     words.push(0);
-    let vector: Vec<u64> = A::auxiliary().chain(auxiliary).flat_map(|(kind, value)| [kind, value]).collect();
+    let vector: Vec<u64> =
+        A::auxiliary().chain(auxiliary).chain(last).flat_map(|(kind, value)| [kind, value]).collect();
     words.extend(&vector);
     let size = A::MACHINE.word();
     let sp = (at - size * words.len() as u64) & !15;

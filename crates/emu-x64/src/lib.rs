@@ -815,6 +815,11 @@ impl Assembler {
         self.legacy(Some(0xf3), size, 0x0fbd, reg.0, rm.into(), false);
     }
 
+    /// TZCNT.
+    pub fn tzcnt(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
+        self.legacy(Some(0xf3), size, 0x0fbc, reg.0, rm.into(), false);
+    }
+
     /// POPCNT.
     pub fn popcnt(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
         self.legacy(Some(0xf3), size, 0x0fb8, reg.0, rm.into(), false);

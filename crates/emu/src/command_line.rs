@@ -1,7 +1,8 @@
 //! Reads the arguments and the environment: our own options, and those that people pass to
-//! `qemu-aarch64-static` and `qemu-arm-static`.
+//! `qemu-aarch64-static`, `qemu-arm-static` and `qemu-riscv64-static`.
 
 use crossdock_emu_guest::a64::features;
+use crossdock_emu_guest::rv64;
 use crossdock_emu_linux::arch::arm::cpu;
 use crossdock_emu_linux::personality::Cpu;
 use crossdock_emu_linux::sysroot;
@@ -9,7 +10,7 @@ use crossdock_emu_linux::{Log, Options};
 
 /// The text that `--help` prints.
 pub const USAGE: &str = "\
-crossdock-emu runs a Linux program of another CPU (now: arm64, 32-bit Arm)
+crossdock-emu runs a Linux program of another CPU (now: arm64, 32-bit Arm, riscv64)
 
 usage: crossdock-emu [options] program [arguments]
 
@@ -67,7 +68,7 @@ pub enum Ending {
 }
 
 fn version() -> String {
-    format!("crossdock-emu {} (arm64, arm)\n", env!("CARGO_PKG_VERSION"))
+    format!("crossdock-emu {} (arm64, arm, riscv64)\n", env!("CARGO_PKG_VERSION"))
 }
 
 fn cpu_features() -> String {
@@ -75,6 +76,7 @@ fn cpu_features() -> String {
     for (name, cpu) in [("arm/v7", Cpu::V7), ("arm/v6", Cpu::V6), ("arm/v5", Cpu::V5)] {
         text += &format!("{name}: {}\n", cpu::features(cpu).trim_end());
     }
+    text += &format!("riscv64: {}\n", rv64::features::ISA);
     text
 }
 

@@ -233,7 +233,7 @@ fn describe(error: Errno, path: &str) -> String {
     match error {
         errno::ENOENT => "no such file, or its interpreter (ld.so) is missing".into(),
         errno::EACCES => "permission denied".into(),
-        errno::ENOEXEC => exec::refusal(path).unwrap_or("neither an arm64 nor a 32-bit Arm program").into(),
+        errno::ENOEXEC => exec::refusal(path).unwrap_or("no program for arm64, 32-bit Arm or riscv64").into(),
         errno::ELIBBAD => "its interpreter (ld.so) is not for the same CPU".into(),
         errno::ENOMEM => "no room in the address space".into(),
         other => format!("error {}", other.number()),

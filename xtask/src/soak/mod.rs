@@ -14,8 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::guests::{self, Guest};
-use crate::roots::SUITE;
+use crate::guests::{self, Guest, SUITE};
 use crate::tools::{checkout, release};
 
 /// Cases that run at the same time.
@@ -72,7 +71,7 @@ pub fn usage() -> String {
 /// `soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] [--quick] [NAME[/CASE]...]`
 pub fn soak(args: &[&str]) -> Result<()> {
     let (mut again, mut emulator, mut names) = (false, None, Vec::new());
-    let (mut guest, mut suite) = (guests::find("arm64")?, SUITE);
+    let (mut guest, mut suite) = (guests::find("arm64")?, None);
     let (mut seed, mut is_quick) = (1, false);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
@@ -87,7 +86,7 @@ pub fn soak(args: &[&str]) -> Result<()> {
                 return Ok(());
             }
             "--guest" => guest = guests::find(rest.next().context("--guest needs a name")?)?,
-            "--suite" => suite = rest.next().context("--suite needs a name of Debian's")?,
+            "--suite" => suite = Some(*rest.next().context("--suite needs a name of Debian's")?),
             "--quick" => is_quick = true,
             "--seed" => {
                 let value = rest.next().context("--seed needs a number")?;
@@ -106,7 +105,7 @@ pub fn soak(args: &[&str]) -> Result<()> {
         names.iter().partition(|name| part(name).0 == "hostile");
     let mut failures = Vec::new();
     if names.is_empty() || !of_emulator.is_empty() {
-        failures.extend(emulator_jobs(guest, suite, emulator, &of_emulator, again)?);
+        failures.extend(emulator_jobs(guest, suite.unwrap_or(guest.suite), emulator, &of_emulator, again)?);
     }
     if names.is_empty() || !of_hostile.is_empty() {
         let cases: Vec<&str> = of_hostile.iter().map(|name| part(name).1).collect();

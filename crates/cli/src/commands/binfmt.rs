@@ -153,7 +153,7 @@ fn chosen(platforms: &[String], choice: &Choice) -> Result<Vec<(&'static Archite
     let all: Vec<_> = foreign.filter_map(|a| Some((a, emulator::find(a.name, choice).ok()?))).collect();
     if all.is_empty() {
         bail!(
-            "no emulator is here: copy crossdock-emu beside crossdock (arm64, arm), or sudo apt-get install --no-install-recommends qemu-user-static"
+            "no emulator is here: copy crossdock-emu beside crossdock (arm64, arm, riscv64), or sudo apt-get install --no-install-recommends qemu-user-static"
         );
     }
     Ok(all)

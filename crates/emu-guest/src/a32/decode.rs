@@ -9,6 +9,7 @@ use super::table::Build;
 use super::{arm, float, thumb};
 use crate::exit::Step;
 use crate::guest::{Decoded, Words};
+use crate::index::{self, Index, Key};
 use crate::memory::Fault;
 use crate::op::{Host, Op};
 use crate::pattern::column;
@@ -27,78 +28,6 @@ pub enum Set {
     Float,
 }
 
-/// Two ranges of bits that choose a bucket of an index: their lowest bits and widths, the high range first.
-type Key = [(u32, u32); 2];
-
-/// The bucket of a word.
-#[inline(always)]
-const fn bucket(key: Key, word: u32) -> usize {
-    let [(high, high_width), (low, low_width)] = key;
-    ((word >> high & ((1 << high_width) - 1)) << low_width | word >> low & ((1 << low_width) - 1)) as usize
-}
-
-/// The bits of a bucket that a row leaves open.
-const fn open(key: Key, row: &Row) -> usize {
-    bucket(key, !row.mask)
-}
-
-/// How many entries an index has.
-const fn index_length(key: Key, rows: &[(Row, Build)]) -> usize {
-    let (mut length, mut i) = (0, 0);
-    while i < rows.len() {
-        length += 1 << open(key, &rows[i].0).count_ones();
-        i += 1;
-    }
-    length
-}
-
-/// For each bucket the rows that may match, in the order of the table.
-struct Index<const START: usize, const LENGTH: usize> {
-    start: [u16; START],
-    rows: [u16; LENGTH],
-}
-
-const fn index<const START: usize, const LENGTH: usize>(
-    key: Key,
-    rows: &[(Row, Build)],
-) -> Index<START, LENGTH> {
-    let mut index = Index { start: [0; START], rows: [0; LENGTH] };
-    assert!(LENGTH <= u16::MAX as usize, "the index is too long");
-    // At first the length of each bucket; then, while the buckets are filled, the place of the next row.
-    let mut next = [0u16; START];
-    let mut filling = false;
-    loop {
-        let mut i = 0;
-        while i < rows.len() {
-            let (fixed, open) = (bucket(key, rows[i].0.value), open(key, &rows[i].0));
-            let mut some = 0;
-            loop {
-                let bucket = fixed | some;
-                if filling {
-                    index.rows[next[bucket] as usize] = i as u16;
-                }
-                next[bucket] += 1;
-                if some == open {
-                    break;
-                }
-                // The next of the subsets of `open`.
-                some = some.wrapping_sub(open) & open;
-            }
-            i += 1;
-        }
-        if filling {
-            return index;
-        }
-        filling = true;
-        let mut bucket = 0;
-        while bucket + 1 < START {
-            index.start[bucket + 1] = index.start[bucket] + next[bucket];
-            next[bucket] = index.start[bucket];
-            bucket += 1;
-        }
-    }
-}
-
 /// A table of encodings with its index.
 struct Table {
     key: Key,
@@ -115,11 +44,10 @@ macro_rules! table {
         static $name: Table = {
             const ROWS: &[(Row, Build)] = $rows;
             const KEY: Key = $key;
-            const START: usize = (1 << (KEY[0].1 + KEY[1].1)) + 1;
-            const LENGTH: usize = index_length(KEY, ROWS);
-            static INDEX: Index<START, LENGTH> = index(KEY, ROWS);
+    const WORDS: [(u32, u32); ROWS.len()] = column!(ROWS, row => (row.0.mask, row.0.value));
+            static INDEX: Index<{ index::starts(KEY) }, { index::length(KEY, &WORDS) }> =
+                Index::new(KEY, &WORDS);
     static LIST: [Row; ROWS.len()] = column!(ROWS, row => row.0);
-    static WORDS: [(u32, u32); ROWS.len()] = column!(ROWS, row => (row.0.mask, row.0.value));
     static BUILD: [Build; ROWS.len()] = column!(ROWS, row => row.1);
             Table {
                 key: KEY,
@@ -157,12 +85,7 @@ impl Set {
 impl Table {
     #[inline]
     fn find(&self, word: u32) -> Option<usize> {
-        let bucket = bucket(self.key, word);
-        let rows = usize::from(self.start[bucket])..usize::from(self.start[bucket + 1]);
-        self.index[rows].iter().map(|&row| usize::from(row)).find(|&row| {
-            let (mask, value) = self.words[row];
-            word & mask == value
-        })
+        index::find(self.key, self.start, self.index, self.words, word)
     }
 }
 

@@ -47,7 +47,6 @@ pub(crate) enum NanOperands {
     QuietLose,
     /// The result is the number if there is one (IEEE 754-2019, clause 9.6, minimumNumber and maximumNumber;
     /// RISC-V's FMIN and FMAX since version 2.2 of the F extension).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for RISC-V"))]
     Lose,
 }
 

@@ -101,7 +101,6 @@ impl Environment {
     }
 
     /// When tininess is detected.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for RISC-V"))]
     pub(crate) const fn tininess(self, tininess: Tininess) -> Environment {
         self.set(Environment::AFTER_ROUNDING, matches!(tininess, Tininess::AfterRounding))
     }
@@ -119,7 +118,6 @@ impl Environment {
     }
 
     /// The integer that a NaN becomes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for RISC-V"))]
     pub(crate) const fn nan_integer(self, rule: NanInteger) -> Environment {
         self.set(Environment::LARGEST_OF_NAN, matches!(rule, NanInteger::Largest))
     }

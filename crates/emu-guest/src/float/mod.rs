@@ -25,7 +25,7 @@ mod unpack;
 
 pub(crate) use arm::{reciprocal, root};
 pub(crate) use compare::{Comparison, NanOperands, Order};
-pub(crate) use environment::{Environment, Flags, HalfFormat, NanRule, Rounding};
+pub(crate) use environment::{Environment, Flags, HalfFormat, NanInteger, NanRule, Rounding, Tininess};
 pub(crate) use format::{Brain, Double, Format, Half, HalfOperand, Single};
 pub(crate) use fpu::{Control, Fpu};
 pub(crate) use host::HostFormat;

@@ -7,6 +7,7 @@ use crossdock_emu_guest::a32::{A32, Set};
 use crossdock_emu_guest::a64::{A64, TABLE};
 use crossdock_emu_guest::guest::Guest;
 use crossdock_emu_guest::memory::Memory;
+use crossdock_emu_guest::rv64::{self, Rv64};
 use crossdock_emu_guest::{Exit, Host, Interpreter, Invalidations, State};
 use std::sync::atomic::AtomicU32;
 
@@ -72,6 +73,24 @@ fn random_code_of_arm_stays_in_its_window() {
     );
 }
 
+#[test]
+fn random_code_of_riscv_stays_in_its_window() {
+    random_code::<Rv64>(
+        BUFFER + 0x20_0000,
+        |random| {
+            let row = &rv64::TABLE[random.next() as usize % rv64::TABLE.len()];
+            // Two instructions of 16 bits, once in four times.
+            if random.next().is_multiple_of(4) {
+                let half = |random: &mut Random| random.next() as u32 & 0xffff;
+                let (low, high) = (half(random), half(random));
+                return (high << 16 | low) & !0x0001_0001;
+            }
+            word(random, row.value, row.mask)
+        },
+        |random, state| state.set_fcsr(random.next() as u32 & 0x9f),
+    );
+}
+
 /// Runs words that `word` makes, in pieces of at most 32, with registers that `prepare` completes.
 fn random_code<G: Guest>(
     buffer: u64,
@@ -107,7 +126,7 @@ fn random_code<G: Guest>(
         for _ in 0..16 {
             match interpreter.run(&mut state, &host, &AtomicU32::new(0), 16) {
                 Exit::Budget => exits[0] += 1,
-                Exit::Syscall(_) | Exit::CodeModified { .. } => exits[1] += 1,
+                Exit::Syscall(_) | Exit::CodeModified { .. } | Exit::AllCodeModified => exits[1] += 1,
                 _ => {
                     exits[2] += 1;
                     let (address, set) = (G::address(state.pc), state.pc - G::address(state.pc));

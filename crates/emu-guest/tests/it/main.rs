@@ -4,8 +4,10 @@
 
 mod cases;
 mod cases_arm;
+mod cases_riscv;
 mod differ;
 mod differ_arm;
+mod differ_riscv;
 mod encodings;
 mod encodings_arm;
 mod facts;

@@ -555,7 +555,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             self.zeros = Zeros::default();
         }
         if !(inner || inherits) {
-            (self.modes, self.aligned) = (None, 0);
+            (self.modes, self.aligned, self.boxed) = (None, 0, 0);
         }
         self.enter(block, inner || inherits, label);
         (self.pc, self.block_start) = (block.start, block.start);

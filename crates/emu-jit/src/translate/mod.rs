@@ -18,6 +18,7 @@ mod leave;
 mod loops;
 mod operands;
 mod pressure;
+mod rv64;
 mod vectors;
 
 pub use blocks::{Blocks, branch_back, ends_block, translate, translate_alone};
@@ -151,6 +152,9 @@ pub trait Isa: Guest + Sized {
 
     /// Whether the standard assignment has halves of vector registers.
     const HALVES: bool = false;
+
+    /// Whether NaNs that scalar operations give are always the same one, whatever the operands are.
+    const CANONICAL_NANS: bool = false;
 
     /// Whether no block may end after an instruction.
     fn binds(_item: &Self::Item) -> bool {
@@ -306,6 +310,9 @@ pub struct Translator<'t, I: Isa> {
     standard: bool,
     /// Bit per general register: whether it is known to be a multiple of 4.
     aligned: u32,
+    /// Bit per floating-point register of RISC-V: whether it is known to hold a number of single precision
+    /// with ones above it.
+    boxed: u32,
     /// What the host has beyond x86-64-v3.
     features: Features,
     /// The lines that code was ever read from.
@@ -449,6 +456,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             modes: None,
             standard: false,
             aligned: 0,
+            boxed: 0,
             features: origin.features,
             lines: origin.lines,
             keying: origin.keying,
@@ -722,6 +730,7 @@ impl<'t, I: Isa> Translator<'t, I> {
                 }
                 Cold::Look { record } => {
                     self.pc = record.pc;
+                    self.reassign(STANDARD);
                     self.mark();
                     self.record_call(record);
                     self.set_pc(record.next);

@@ -22,5 +22,8 @@ pub const ARM64: Machine = Machine { class: 2, machine: 183 };
 /// 32-bit Arm, little-endian: EM_ARM.
 pub const ARM: Machine = Machine { class: 1, machine: 40 };
 
+/// riscv64, little-endian: EM_RISCV.
+pub const RISCV64: Machine = Machine { class: 2, machine: 243 };
+
 /// All of them.
-pub const ALL: [Machine; 2] = [ARM64, ARM];
+pub const ALL: [Machine; 3] = [ARM64, ARM, RISCV64];

@@ -5,6 +5,7 @@
 //! asm_generic  what Linux gives all newer 64-bit architectures: call numbers, struct stat
 //! arm64        AArch64
 //! arm          32-bit Arm, in its EABI
+//! riscv64      RISC-V, 64 bits
 //! machine      the machines whose programs this executable runs
 //! known        the ABI of each
 //! ```
@@ -14,7 +15,7 @@
 //! the ABI once, by the program's ELF header.
 //!
 //! A new ABI is a folder and a line in `machine` and `known`. A 64-bit one with the generic numbers
-//! (riscv64) takes its calls and its `struct stat` from `asm_generic`. A 32-bit one (arm) has its own
+//! takes its calls and its `struct stat` from `asm_generic`. A 32-bit one (arm) has its own
 //! numbers, joins register pairs in [`Abi::decode`], and answers the calls whose structures differ (stat64,
 //! 32-bit and 64-bit times, iovec, msghdr, sigaction) itself: its rows name them `Call::Own`, and
 //! [`Abi::own_call`] converts and calls the shared implementation.
@@ -25,6 +26,7 @@ pub mod asm_generic;
 pub mod call;
 pub mod known;
 pub mod machine;
+pub mod riscv64;
 
 use crate::shared::SigInfo;
 use crate::signal::Action;
@@ -103,6 +105,8 @@ pub trait Abi: Sized + 'static {
     /// Writes the host's `struct stat` to guest memory.
     fn put_stat(stat: &HostStat, at: u64) -> Result<(), Errno>;
 
+    /// Whether `struct sigaction` has `sa_restorer` (rt_sigaction(2)).
+    const HAS_RESTORER: bool = true;
     /// The smallest alternate signal stack (MINSIGSTKSZ).
     const SIGNAL_STACK_MIN: u64;
     /// The code that signal handlers return to.
@@ -122,8 +126,8 @@ pub trait Abi: Sized + 'static {
     const STACK_IS_EXECUTABLE: bool;
     /// `machine` of uname(2).
     fn uname() -> &'static str;
-    /// AT_PLATFORM of the auxiliary vector (getauxval(3)).
-    fn platform() -> &'static str;
+    /// AT_PLATFORM of the auxiliary vector (getauxval(3)), if there is one.
+    fn platform() -> Option<&'static str>;
     /// The CPU's numbers in the auxiliary vector: AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ (getauxval(3)).
     fn auxiliary() -> impl Iterator<Item = (u64, u64)>;
     /// The content of /proc/cpuinfo.

@@ -23,18 +23,22 @@ pub(super) fn rt_sigaction<A: Abi>(
         return Err(errno::EINVAL);
     }
     let word = A::MACHINE.word();
+    let mask_at = if A::HAS_RESTORER { 3 * word } else { 2 * word };
     let action = match new {
         0 => None,
         _ => {
-            let [handler, flags, restorer] = guest::read_pointers(new, word)?;
-            let mask = guest::read64(new.wrapping_add(3 * word))?;
+            let [handler, flags] = guest::read_pointers(new, word)?;
+            let restorer =
+                if A::HAS_RESTORER { guest::read_pointer(new.wrapping_add(2 * word), word)? } else { 0 };
+            let mask = guest::read64(new.wrapping_add(mask_at))?;
             Some(Action { handler, flags, restorer, mask })
         }
     };
     let before = change_action(thread, signal as u32, action)?;
     if old != 0 {
-        guest::write_pointers(old, &[before.handler, before.flags, before.restorer], word)?;
-        guest::write64(old.wrapping_add(3 * word), before.mask)?;
+        let words = [before.handler, before.flags, before.restorer];
+        guest::write_pointers(old, &words[..if A::HAS_RESTORER { 3 } else { 2 }], word)?;
+        guest::write64(old.wrapping_add(mask_at), before.mask)?;
     }
     Ok(0)
 }

@@ -106,6 +106,7 @@ fn register_operands() {
                 (format!("movsxd {a64},{b32}"), &|x| x.movsxd(a, b)),
                 (format!("imul {a64},{b64}"), &|x| x.imul(Size::Q, a, b)),
                 (format!("lzcnt {a32},{b32}"), &|x| x.lzcnt(Size::D, a, b)),
+                (format!("tzcnt {a32},{b32}"), &|x| x.tzcnt(Size::D, a, b)),
                 (format!("popcnt {a64},{b64}"), &|x| x.popcnt(Size::Q, a, b)),
                 (format!("crc32 {a32},{b8}"), &|x| x.crc32(a, b, 0)),
                 (format!("crc32 {a32},{b16}"), &|x| x.crc32(a, b, 1)),

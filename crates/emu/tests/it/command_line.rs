@@ -234,7 +234,7 @@ fn what_cannot_be_run_is_said() {
     let native = run(Command::new(EMULATOR).arg(EMULATOR));
     assert_eq!(native.status.code(), Some(126));
     assert!(
-        String::from_utf8_lossy(&native.stderr).ends_with("neither an arm64 nor a 32-bit Arm program\n"),
+        String::from_utf8_lossy(&native.stderr).ends_with("no program for arm64, 32-bit Arm or riscv64\n"),
         "{native:?}"
     );
 }

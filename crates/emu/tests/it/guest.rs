@@ -25,7 +25,8 @@ pub fn compile(compiler: &str, source: &Path, program: &Path) {
         Ok(output) => panic!("{}: {}", source.display(), String::from_utf8_lossy(&output.stderr)),
         Err(error) => panic!(
             "{compiler}: {error}; install gcc, libc6-dev, gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, \
-             gcc-arm-linux-gnueabihf and libc6-dev-armhf-cross (Debian)"
+             gcc-arm-linux-gnueabihf, libc6-dev-armhf-cross, gcc-riscv64-linux-gnu and \
+             libc6-dev-riscv64-cross (Debian)"
         ),
     }
 }
@@ -35,6 +36,9 @@ pub const CROSS: &str = "aarch64-linux-gnu-gcc";
 
 /// The compiler for 32-bit Arm.
 pub const ARM_CROSS: &str = "arm-linux-gnueabihf-gcc";
+
+/// The compiler for riscv64.
+pub const RISCV_CROSS: &str = "riscv64-linux-gnu-gcc";
 
 /// Runs a command to its end. If it does not exist, fails and says what to install.
 pub fn run(command: &mut Command) -> Output {

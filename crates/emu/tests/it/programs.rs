@@ -1,6 +1,6 @@
 //! Each program of `guest-tests` does the same in the emulator as under its oracle.
 
-use crate::guest::{ARM_CROSS, CROSS, EMULATOR, compile, run, sources, verdict};
+use crate::guest::{ARM_CROSS, CROSS, EMULATOR, RISCV_CROSS, compile, run, sources, verdict};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -27,6 +27,13 @@ const ARM: Guest = Guest {
     qemu: "qemu-arm-static",
     native: "// oracle on arm: native",
     uses_calls32: true,
+};
+
+const RISCV: Guest = Guest {
+    compiler: RISCV_CROSS,
+    qemu: "qemu-riscv64-static",
+    native: "// oracle on riscv64: native",
+    uses_calls32: false,
 };
 
 fn check(guest: &Guest, name: &str) {
@@ -109,15 +116,39 @@ mod arm {
     own_programs! { calls cpuinfo directories interrupted_calls objects robust structures }
 }
 
+/// The programs that riscv64 can run, too, and its own.
+mod riscv {
+    use super::{RISCV, check};
+
+    macro_rules! programs {
+        ($($name:ident)*) => { $(#[test] fn $name() { check(&RISCV, stringify!($name)); })* };
+    }
+
+    programs! {
+        address_limit child_after_fault clone3 code_changes error_numbers exec_rights exec_self exit_signal
+        fault_blocks files fork_wait ipc limits memory memory_locks no_way_up openat2_links procmap_query seccomp
+        seen_by_others sigaction_info sigaltstack sigfpe signal_order signal_stack_full sigrestart sigsegv sigstorm
+        sigsuspend thread_signals threads unmap_below unshare_user vfork_spawn
+    }
+
+    macro_rules! own_programs {
+        ($($name:ident)*) => { $(#[test] fn $name() { check(&RISCV, concat!("riscv/", stringify!($name))); })* };
+    }
+
+    own_programs! { contexts probe }
+}
+
 /// `--check` gives the same output, more slowly.
 #[test]
 fn blocks_are_the_same_interpreted_and_translated() {
     let directory = tempfile::tempdir().expect("a directory for programs");
-    for name in
-        ["code_changes", "exec_self", "fork_wait", "memory", "sigaction_info", "sigsegv", "sp_alignment"]
+    let names = ["code_changes", "exec_self", "fork_wait", "memory", "sigaction_info", "sigsegv"];
+    let riscv = names.map(|name| (RISCV_CROSS, name));
+    for (compiler, name) in
+        names.map(|name| (CROSS, name)).into_iter().chain(riscv).chain([(CROSS, "sp_alignment")])
     {
         let program = directory.path().join(name);
-        compile(CROSS, &sources().join(format!("{name}.c")), &program);
+        compile(compiler, &sources().join(format!("{name}.c")), &program);
         let plain = verdict(&run(Command::new(EMULATOR).arg(&program)));
         let checked = run(Command::new(EMULATOR).arg("--check").arg(&program));
         let errors = String::from_utf8_lossy(&checked.stderr);

@@ -22,14 +22,23 @@ pub(in crate::translate) fn scalar_size(double: bool) -> Size {
 }
 
 impl<I: Isa> Translator<'_, I> {
-    /// Jumps to the interpreter if `t` is a NaN and the instruction is wary.
+    /// Jumps to the interpreter if `t` is a NaN and the instruction is wary; signals a NaN if it must become
+    /// the canonical one.
     pub(in crate::translate) fn unless_nan(&mut self, double: bool, t: Xmm, way: Way) {
         if self.wary
             && let Some((_, slow)) = way
         {
             self.a.vucomis(double, t, t);
             self.a.jump_if(Cc::P, slow);
+        } else if I::CANONICAL_NANS {
+            // VCOMIS signals all NaNs. No flags are in EFLAGS.
+            self.a.vcomis(double, t, t);
         }
+    }
+
+    /// Whether a result may go to the interpreter, so that the operands must stay until it is looked at.
+    fn looks_at_nans(&self) -> bool {
+        self.wary || I::CANONICAL_NANS
     }
 
     /// Like [`Translator::unless_nan`], for a product, quotient or narrower number: if subnormal numbers are
@@ -105,7 +114,7 @@ impl<I: Isa> Translator<'_, I> {
     pub(in crate::translate) fn scalar_arithmetic(&mut self, double: bool, opcode: u8, d: u8, n: u8, m: u8) {
         let scales = matches!(opcode, 0x59 | 0x5e);
         let way = self.nan_way();
-        let t = self.scalar_target(self.wary || scales && self.flushes(), d, &[n, m]);
+        let t = self.scalar_target(self.looks_at_nans() || scales && self.flushes(), d, &[n, m]);
         let a = self.vget(n, X0);
         let b = self.vscalar_source(m, X1);
         self.a.vscalar(double, opcode, t, a, b);
@@ -160,13 +169,13 @@ impl<I: Isa> Translator<'_, I> {
             [true, false] => 0xbb,
         };
         let way = self.nan_way();
-        let looks = self.wary || self.flushes();
+        let looks = self.looks_at_nans() || self.flushes();
         let t = if d != a && [n, m].contains(&d) { X0 } else { self.scalar_target(looks, d, &[a, n, m]) };
         let first = self.vget(n, X1);
         let addend = self.vget(a, t);
         // Of two NaNs, Arm takes the addend and the host a factor. If Arm negates a factor, it negates a NaN
         // there too. VCMP UNORD_S signals these NaNs, unless those of the result are signalled anyway.
-        if !self.wary && !self.flushes() {
+        if !self.looks_at_nans() && !self.flushes() {
             self.a.vscalar(double, 0xc2, X2, addend, if negates[1] { first } else { addend });
             self.a.byte(0x13);
         }
@@ -213,7 +222,7 @@ impl<I: Isa> Translator<'_, I> {
     /// FSQRT, VSQRT.
     pub(in crate::translate) fn scalar_root(&mut self, double: bool, d: u8, n: u8) {
         let way = self.nan_way();
-        let t = self.scalar_target(self.wary, d, &[n]);
+        let t = self.scalar_target(self.looks_at_nans(), d, &[n]);
         let a = self.vget(n, X0);
         self.a.vscalar(double, 0x51, t, a, a);
         self.unless_nan(double, t, way);

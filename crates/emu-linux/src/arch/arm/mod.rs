@@ -224,8 +224,8 @@ impl Abi for Arm {
         Model::current().uname
     }
 
-    fn platform() -> &'static str {
-        Model::current().platform
+    fn platform() -> Option<&'static str> {
+        Some(Model::current().platform)
     }
 
     fn auxiliary() -> impl Iterator<Item = (u64, u64)> {

@@ -146,8 +146,8 @@ impl Abi for Arm64 {
         "aarch64"
     }
 
-    fn platform() -> &'static str {
-        "aarch64"
+    fn platform() -> Option<&'static str> {
+        Some("aarch64")
     }
 
     fn auxiliary() -> impl Iterator<Item = (u64, u64)> {

@@ -1,0 +1,97 @@
+//! The flags and the rounding mode of floating point. Compilers save and restore the flags around comparisons
+//! that must not raise any.
+//!
+//! The flags are those of FPSR and of the host's MXCSR together; FPSR has them in Arm's order, the reverse.
+
+use super::Translator;
+use crate::layout::{FPCR, FPSR, Slot, slot};
+use crate::mxcsr;
+use crate::translate::operands::SINK;
+use crate::translate::{Lowered, ONE};
+use crossdock_emu_guest::rv64::Instruction;
+use crossdock_emu_guest::rv64::action::{Action, Csr};
+use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
+
+const FFLAGS: u32 = 1;
+const FRM: u32 = 2;
+/// The flags in FPSR.
+const FLAGS: i32 = 31;
+/// Those that the host raises by itself: all but invalid operations, which the interpreter handles.
+const OF_HOST: i32 = 0x1e;
+
+impl Translator<'_> {
+    /// FRFLAGS, FSFLAGS, FRRM; the others are the interpreter's.
+    pub(super) fn csr(&mut self, item: &Instruction, action: Action) -> Lowered {
+        let only_reads =
+            !matches!(action, Action::Csr(Csr::Write) | Action::CsrImmediate(Csr::Write)) && item.rs1() == 0;
+        match (item.csr(), action) {
+            (FFLAGS, _) if only_reads => self.read_flags(item),
+            (FRM, _) if only_reads => {
+                let t = self.result(item.rd, Reg::RAX);
+                self.a.mov(Size::D, t, FPCR);
+                self.put(item.rd, t);
+            }
+            (FFLAGS, Action::Csr(Csr::Write)) if item.rd == SINK => {
+                self.clobber();
+                self.copy(Size::D, Reg::RAX, item.rn);
+                self.reverse_flags();
+                self.write_flags();
+            }
+            (FFLAGS, Action::CsrImmediate(Csr::Write)) if item.rd == SINK => {
+                self.clobber();
+                self.a.mov_imm(Reg::RAX, u64::from(item.rs1().reverse_bits() >> 27));
+                self.write_flags();
+            }
+            _ => return Lowered::No,
+        }
+        ONE
+    }
+
+    /// `reg` = the flags in MXCSR, in FPSR's order.
+    fn host_flags(&mut self, reg: Reg) {
+        self.a.stmxcsr(slot(Slot::Mxcsr));
+        self.a.mov(Size::D, reg, slot(Slot::Mxcsr));
+        self.a.shift_imm(Shift::Shr, Size::D, reg, 1);
+        self.a.alu_imm(Alu::And, Size::D, reg, OF_HOST);
+    }
+
+    /// The low 5 bits of rax in reverse order, the others zero. Changes rcx.
+    ///
+    /// The product has the bits at such places that the mask takes each from another copy, and the second
+    /// product gathers them, 8 bits in reverse order, in byte 4.
+    fn reverse_flags(&mut self) {
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, FLAGS);
+        for (constant, is_mask) in
+            [(0x80_2008_02_u64, false), (0x08_8442_2110, true), (0x01_0101_0101, false)]
+        {
+            self.a.mov_imm(Reg::RCX, constant);
+            if is_mask {
+                self.a.alu(Alu::And, Size::Q, Reg::RAX, Reg::RCX);
+            } else {
+                self.a.imul(Size::Q, Reg::RAX, Reg::RCX);
+            }
+        }
+        self.a.shift_imm(Shift::Shr, Size::Q, Reg::RAX, 32 + 3);
+        self.a.alu_imm(Alu::And, Size::D, Reg::RAX, FLAGS);
+    }
+
+    fn read_flags(&mut self, item: &Instruction) {
+        self.clobber();
+        self.host_flags(Reg::RAX);
+        self.a.alu(Alu::Or, Size::D, Reg::RAX, FPSR);
+        self.reverse_flags();
+        self.put(item.rd, Reg::RAX);
+    }
+
+    /// FPSR = rax. MXCSR loses its flags only if one of them is to be clear: flags that are restored contain
+    /// them.
+    fn write_flags(&mut self) {
+        self.a.mov_to(Size::D, FPSR, Reg::RAX);
+        self.host_flags(Reg::RDX);
+        self.a.andn(Size::D, Reg::RDX, Reg::RAX, Reg::RDX);
+        let kept = self.a.skip_if(Cc::E);
+        self.a.alu_imm(Alu::And, Size::D, slot(Slot::Mxcsr), !(mxcsr::FLAGS as i32));
+        self.a.ldmxcsr(slot(Slot::Mxcsr));
+        self.a.land(kept);
+    }
+}

@@ -1,0 +1,169 @@
+//! Random loops and long blocks, translated and interpreted: registers that change places, singles that keep
+//! their boxes, instructions that are lowered together, faults in the middle.
+//!
+//! `CROSSDOCK_LOOPS` sets the number of programs, `CROSSDOCK_LOOPS_SEED` the seed.
+
+use crate::cases::{Mapping, Random};
+use crate::cases_riscv::float;
+use crate::differ::{computes, turn};
+use crate::host::{LOG, engine_of};
+use crossdock_emu_guest::memory::Memory;
+use crossdock_emu_guest::rv64::action::{Action, Precision};
+use crossdock_emu_guest::rv64::{Interpreter, Row, Rv64, Support, TABLE, classify};
+use crossdock_emu_guest::{Exit, Host, State};
+use std::sync::atomic::AtomicU32;
+
+const CODE: u64 = 0x31_0000_0000;
+const DATA: u64 = 0x32_0000_0000;
+const DATA_SIZE: usize = 1 << 14;
+const EBREAK: u32 = 0x0010_0073;
+/// Registers that no random instruction writes: a pointer into the data (s0), and a counter (s1).
+const POINTER: u32 = 8;
+const COUNTER: u32 = 9;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// Rows of loads and stores, and of what computes in precisions that the host has.
+fn rows() -> Vec<&'static Row> {
+    let is_half = |row: &&Row| {
+        !matches!(
+            row.action,
+            Action::Float { precision: Precision::Half, .. }
+                | Action::ToInteger { precision: Precision::Half, .. }
+                | Action::FromInteger { precision: Precision::Half, .. }
+        )
+    };
+    TABLE.iter().filter(|row| computes(row) || accesses(row)).filter(is_half).collect()
+}
+
+fn accesses(row: &Row) -> bool {
+    matches!(
+        row.action,
+        Action::Load { .. } | Action::Store { .. } | Action::LoadFloat { .. } | Action::StoreFloat { .. }
+    )
+}
+
+/// A random instruction of few registers, so that one depends on another.
+fn instruction(random: &mut Random, rows: &[&Row], registers: &[u32]) -> u32 {
+    loop {
+        let row = random.pick(rows);
+        let mut word = row.value | random.next() as u32 & !row.mask;
+        for low in [7, 15, 20, 27] {
+            if row.mask >> low & 31 == 0 && !random.one_in(4) {
+                word = word & !(31 << low) | random.pick(registers) << low;
+            }
+        }
+        if row.rounds() {
+            word |= 7 << 12;
+        }
+        if accesses(row) {
+            word = word & !(31 << 15) | POINTER << 15;
+            // Once in a while, beyond the data.
+            if random.one_in(60) {
+                word = word & !(31 << 15);
+            }
+        }
+        let writes_kept = [POINTER, COUNTER].contains(&(word >> 7 & 31))
+            && !matches!(row.action, Action::Store { .. } | Action::StoreFloat { .. });
+        let is_known = classify(word).is_some_and(|found| std::ptr::eq(found, row));
+        if is_known && !writes_kept && Support::of(word) == Support::Implemented {
+            return word;
+        }
+    }
+}
+
+/// `bne s1, zero` by this many bytes.
+fn loop_back(offset: i32) -> u32 {
+    let offset = offset as u32;
+    (offset >> 12 & 1) << 31
+        | (offset >> 5 & 0x3f) << 25
+        | COUNTER << 15
+        | 1 << 12
+        | (offset >> 1 & 15) << 8
+        | (offset >> 11 & 1) << 7
+        | 0x63
+}
+
+fn program(random: &mut Random, rows: &[&Row]) -> Vec<u32> {
+    let registers: Vec<u32> = (0..3 + random.below(12)).map(|_| random.below(32) as u32).collect();
+    let mut words: Vec<u32> = (0..random.below(4)).map(|_| instruction(random, rows, &registers)).collect();
+    let start = words.len();
+    words.extend((0..1 + random.below(50)).map(|_| instruction(random, rows, &registers)));
+    // addi s1, s1, -1
+    words.push(0xfff0_0013 | COUNTER << 15 | COUNTER << 7);
+    let back = (start as i32 - words.len() as i32) * 4;
+    words.push(loop_back(back));
+    words.extend((0..random.below(4)).map(|_| instruction(random, rows, &registers)));
+    words.push(EBREAK);
+    words
+}
+
+fn state(random: &mut Random) -> State {
+    let mut state = State::default();
+    for n in 1..32 {
+        state.set_rv64_x(n, random.register());
+    }
+    for n in 0..32 {
+        state.set_rv64_f(n, float(random));
+    }
+    state.set_rv64_x(POINTER, DATA + DATA_SIZE as u64 / 2);
+    state.set_rv64_x(COUNTER, 1 + random.below(6));
+    state.set_fcsr(random.next() as u32 & 31);
+    state.pc = CODE;
+    state
+}
+
+#[test]
+fn loops_do_what_the_interpreter_does() {
+    let _turn = turn();
+    let rows = rows();
+    let mut engine = engine_of::<Rv64>();
+    let mut random = Random(setting("CROSSDOCK_LOOPS_SEED", 1));
+    let mut ends = [0; 2];
+    for number in 0..setting("CROSSDOCK_LOOPS", 3000) {
+        engine.translate_after(random.below(3) as u32);
+        let words = program(&mut random, &rows);
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let before = state(&mut random);
+        let contents: Vec<u8> = (0..DATA_SIZE).map(|_| random.next() as u8).collect();
+        let _code = Mapping::new(CODE, &bytes, 4096);
+        // SAFETY: the window holds the mappings and nothing else.
+        let memory = unsafe { Memory::new(CODE, DATA + 2 * DATA_SIZE as u64) };
+        let host = Host { memory, counter: || 0, executable: Host::anywhere };
+        let run = |run: &mut dyn FnMut(&mut State) -> Exit| {
+            let data = Mapping::new(DATA, &contents, DATA_SIZE);
+            let mut state = before.clone();
+            let exit = run(&mut state);
+            (exit, state, data.bytes(DATA_SIZE))
+        };
+        let mut interpreter = Interpreter::new(&LOG);
+        let flag = AtomicU32::new(0);
+        let (exit, interpreted, expected) = run(&mut |state| interpreter.run(state, &host, &flag, 100_000));
+        let (found, translated, data) = run(&mut |state| engine.run(state, &host, &flag));
+        LOG.invalidate(CODE..CODE + 4096);
+        let same = matches!((exit, found), (Exit::Fault(_), Exit::Fault(_))) || exit == found;
+        ends[usize::from(matches!(exit, Exit::Fault(_)))] += 1;
+        let what = |n: u32| {
+            let pairs = [
+                (interpreted.rv64_x(n), translated.rv64_x(n), "x"),
+                (interpreted.rv64_f(n), translated.rv64_f(n), "f"),
+            ];
+            let differs = pairs.into_iter().filter(|(a, b, _)| a != b);
+            differs.map(|(a, b, file)| format!("{file}{n}: {b:x}, interpreted {a:x}\n")).collect::<String>()
+        };
+        let text: String = (0..32).map(what).collect();
+        assert!(
+            same && text.is_empty()
+                && (interpreted.pc, interpreted.fcsr()) == (translated.pc, translated.fcsr())
+                && data == expected,
+            "program {number}: {exit:?} {found:?} pc {:x} {:x} fcsr {:x} {:x}\n{text}{words:08x?}",
+            interpreted.pc,
+            translated.pc,
+            interpreted.fcsr(),
+            translated.fcsr()
+        );
+    }
+    assert!(ends.iter().all(|&count| count > 50), "{ends:?}");
+}

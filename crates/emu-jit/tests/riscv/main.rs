@@ -1,0 +1,16 @@
+//! The translator of RV64. A program of its own, since a process has one translator.
+// Bit fields read better without parentheses around every shift.
+#![allow(clippy::precedence)]
+
+#[allow(dead_code)]
+#[path = "../../../emu-guest/tests/it/cases.rs"]
+mod cases;
+#[allow(dead_code)]
+#[path = "../../../emu-guest/tests/it/cases_riscv.rs"]
+mod cases_riscv;
+mod differ;
+#[allow(dead_code)]
+#[path = "../it/host.rs"]
+mod host;
+mod images;
+mod loops;
