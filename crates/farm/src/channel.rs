@@ -73,11 +73,15 @@ impl Headers {
     }
 }
 
-/// A connection, which is made when the first request needs it, and made again when it breaks.
-pub(crate) fn connection(settings: &Settings) -> Result<Connection> {
+/// Finds what is wrong with settings before the first request.
+///
+/// # Errors
+///
+/// The settings contradict each other, or name files that cannot be read.
+pub fn check(settings: &Settings) -> Result<()> {
     let address = &settings.address;
-    let has_identity = settings.identity.is_some() || settings.authority.is_some();
-    if !address.is_tls && has_identity {
+    let has_files = settings.identity.is_some() || settings.authority.is_some();
+    if !address.is_tls && has_files {
         let message = format!("{address} is not encrypted, so certificates have no use: write grpcs://");
         return Err(FarmError::Settings(message));
     }
@@ -87,6 +91,14 @@ pub(crate) fn connection(settings: &Settings) -> Result<Connection> {
             format!("{address} is not encrypted, so a token would be seen on its way: write grpcs://");
         return Err(FarmError::Settings(message));
     }
+    Headers::new(settings)?;
+    if address.is_tls { tls(settings).map(drop) } else { Ok(()) }
+}
+
+/// A connection, which is made when the first request needs it, and made again when it breaks.
+pub(crate) fn connection(settings: &Settings) -> Result<Connection> {
+    check(settings)?;
+    let address = &settings.address;
     let scheme = if address.is_tls { "https" } else { "http" };
     let uri = format!("{scheme}://{}", address.authority());
     let wrong =

@@ -20,8 +20,8 @@ use crate::error::{FarmError, clean};
 
 /// How often an execution looks whether it should end.
 const LOOK_TIME: Duration = Duration::from_millis(50);
-/// How long a cancellation may take: nothing depends on it.
-const CANCEL_TIME: Duration = Duration::from_secs(2);
+/// How long cancellations may take: nothing depends on them, and a signal waits.
+const CANCEL_TIME: Duration = Duration::from_millis(400);
 
 /// What an execution does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Client {
         if let Some(name) = name {
             lock(&self.operations).remove(&name);
             if !matches!(result, Ok(Execution::Done { .. })) {
-                self.cancel(&name);
+                self.cancel([name]);
             }
         }
         result
@@ -92,16 +92,20 @@ impl Client {
 
     /// Cancels all executions under way.
     pub fn cancel_all(&self) {
-        let names = std::mem::take(&mut *lock(&self.operations));
-        names.iter().for_each(|name| self.cancel(name));
+        self.cancel(std::mem::take(&mut *lock(&self.operations)));
     }
 
-    /// Cancels an execution. Many servers do not know cancellations, so an error says nothing.
-    fn cancel(&self, name: &str) {
-        let mut request = Request::new(CancelOperationRequest { name: name.to_string() });
-        request.set_timeout(CANCEL_TIME);
-        let mut service = OperationsClient::new(self.connection.clone());
-        let _ = self.wait(tokio::time::timeout(CANCEL_TIME, service.cancel_operation(request)));
+    /// Cancels executions. Many servers do not know cancellations, so an error says nothing.
+    fn cancel(&self, names: impl IntoIterator<Item = String>) {
+        self.wait(async {
+            let mut requests = tokio::task::JoinSet::new();
+            for name in names {
+                let mut service = OperationsClient::new(self.connection.clone());
+                requests
+                    .spawn(async move { service.cancel_operation(CancelOperationRequest { name }).await });
+            }
+            let _ = tokio::time::timeout(CANCEL_TIME, requests.join_all()).await;
+        });
     }
 
     fn executions(&self) -> ExecutionClient<Connection> {

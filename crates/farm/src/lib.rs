@@ -28,6 +28,7 @@ pub use address::Address;
 pub use blobs::{Blob, Content};
 pub use cache::{ActionResult, OutputFile};
 pub use capabilities::Capabilities;
+pub use channel::check;
 pub use client::Client;
 pub use digest::Digest;
 pub use error::FarmError;

@@ -143,7 +143,8 @@ impl StageRun<'_, '_, '_> {
                 && self.engine.is_known(&known).map_err(|e| e.at(lines))?
             {
                 let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
-                let step = Step { title: &title, key: (known, Vec::new()), created_by, varies: false };
+                let step =
+                    Step { title: &title, key: (known, Vec::new()), created_by, varies: false, leave: None };
                 return self.layer_step(step, lines, &mut never);
             }
             quick = Some(key);
@@ -203,7 +204,7 @@ impl StageRun<'_, '_, '_> {
         let store = self.engine.env.store;
         let mut execute =
             |scratch: &Scratch, _| place(&found, scratch, &lower, (&directory, is_directory), store);
-        let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false };
+        let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false, leave: None };
         self.layer_step(step, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
@@ -499,7 +500,7 @@ impl StageRun<'_, '_, '_> {
             Ok(stack.finish()?)
         };
         let key = self.engine.timed(key);
-        let step = Step { title: &title, key, created_by: title.clone(), varies: false };
+        let step = Step { title: &title, key, created_by: title.clone(), varies: false, leave: None };
         self.layer_step(step, lines, &mut execute)
     }
 }
