@@ -83,9 +83,7 @@ impl Client {
         let result = self.wait(self.run(action, policy, &mut name));
         if let Some(name) = name {
             lock(&self.operations).remove(&name);
-            if !matches!(result, Ok(Execution::Done { .. })) {
-                self.cancel([name]);
-            }
+            self.cancel([name]);
         }
         result
     }
@@ -207,6 +205,10 @@ impl Client {
                 operations.insert(operation.name.clone());
             }
             if operation.done {
+                // There is nothing left to cancel.
+                if let Some(name) = name.take() {
+                    lock(&self.operations).remove(&name);
+                }
                 return self.ended(operation).map(|response| Streamed::Done(Box::new(response)));
             }
             let metadata =
