@@ -108,8 +108,8 @@ impl Client {
         })
     }
 
-    /// Reads a blob into `sink`, and verifies it: on an error, what `sink` has is worth nothing. A stream that
-    /// breaks goes on where it ended.
+    /// Reads a blob into `sink`, and verifies it: on an error, what `sink` has is worth nothing. A stream
+    /// that breaks goes on where it ended.
     ///
     /// # Errors
     ///

@@ -11,6 +11,7 @@ use crossdock_oci::name::random_name;
 use crossdock_registry::client::ResolverFiles;
 use hyper_util::rt::TokioIo;
 use prost::Message;
+use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tonic::metadata::{Ascii, BinaryMetadataValue, MetadataKey, MetadataValue};
 use tonic::service::Interceptor;
@@ -25,8 +26,11 @@ use crate::settings::Settings;
 
 /// How long a name is looked up and a connection is tried.
 const CONNECT_TIME: Duration = Duration::from_secs(20);
-/// A connection without a sign of life for this long is asked for one; executions may be silent for hours.
+/// A connection without a sign of life for this long is asked for one, since executions may be silent for
+/// hours: by TCP, as HTTP/2's pings make many servers hang up (gRPC's core allows one in five minutes).
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Time between such questions, and how many may go unanswered.
+const KEEP_ALIVE_AGAIN: (Duration, u32) = (Duration::from_secs(5), 4);
 /// The header in which servers look for the program that asks (REAPI, message `RequestMetadata`).
 const METADATA: &str = "build.bazel.remote.execution.v2.requestmetadata-bin";
 
@@ -107,10 +111,7 @@ pub(crate) fn connection(settings: &Settings) -> Result<Connection> {
         .map_err(wrong)?
         .user_agent(format!("crossdock/{}", settings.version))
         .map_err(wrong)?
-        .connect_timeout(CONNECT_TIME)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true);
+        .connect_timeout(CONNECT_TIME);
     if address.is_tls {
         endpoint = endpoint.tls_config(tls(settings)?).map_err(wrong)?;
     }
@@ -147,12 +148,22 @@ async fn connect(address: Address) -> io::Result<TokioIo<TcpStream>> {
             Ok(stream) => {
                 // Requests are small and answers are waited for.
                 let _ = stream.set_nodelay(true);
+                keep_alive(&stream)?;
                 return Ok(TokioIo::new(stream));
             }
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Finds out when the other end is gone (tcp(7)).
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE)?;
+    let (interval, count) = KEEP_ALIVE_AGAIN;
+    sockopt::set_tcp_keepintvl(stream, interval)?;
+    Ok(sockopt::set_tcp_keepcnt(stream, count)?)
 }
 
 /// An error with its causes.

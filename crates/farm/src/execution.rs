@@ -76,8 +76,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`FarmError::Missing`] if blobs are not there, [`FarmError::NoWorker`] if no worker has the properties,
-    /// [`FarmError::Stopped`], and what the server reports.
+    /// [`FarmError::Missing`] if blobs are not there, [`FarmError::NoWorker`] if no worker has the
+    /// properties, [`FarmError::Stopped`], and what the server reports.
     pub fn execute(&self, action: &Digest, policy: &mut Policy<'_>) -> Result<Execution> {
         let mut name = None;
         let result = self.wait(self.run(action, policy, &mut name));

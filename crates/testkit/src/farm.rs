@@ -25,6 +25,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
 
+pub use reapi::ActionResult;
+
 /// The property that a fresh farm's workers have.
 pub const PROPERTY: (&str, &str) = ("ISA", "x86-64");
 
