@@ -188,10 +188,10 @@ impl<'a> Engine<'a> {
                     renewal: renewal.clone(),
                     package: leave.package,
                 };
-                if let Some(record) = farm.carry_out(self.env, &task)? {
+                if let Some((record, is_known)) = farm.carry_out(self.env, &task)? {
                     let result = self.take_over(key, record)?;
                     self.remember_parts(place)?;
-                    return Ok((result, false));
+                    return Ok((result, is_known));
                 }
                 self.check_cancelled()?;
             }

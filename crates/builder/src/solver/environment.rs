@@ -75,11 +75,11 @@ pub trait Farm: Sync {
     /// store, verified and unpacked. What goes wrong is told as a warning.
     fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Record>;
 
-    /// Executes a step there: gives its result, whose layer is in the store, verified and unpacked, or `None`
-    /// if it has to be executed here.
+    /// Executes a step there: gives its result, whose layer is in the store, verified and unpacked, and
+    /// whether it was known there; or `None` if the step has to be executed here.
     ///
     /// # Errors
     ///
     /// The command failed, or the build ended. Whatever else goes wrong is told as a warning.
-    fn carry_out(&self, env: &Environment<'_>, task: &Task<'_>) -> Result<Option<Record>, ErrorKind>;
+    fn carry_out(&self, env: &Environment<'_>, task: &Task<'_>) -> Result<Option<(Record, bool)>, ErrorKind>;
 }

@@ -57,7 +57,7 @@ pub fn perform(session: &Session, args: &PerformArgs) -> Result<u8> {
     let absolute = std::path::absolute(&args.order).context("find the directory of the order")?;
     let directory = absolute.parent().context("the order is in no directory")?;
     let owners = if session.single_id() { Owners::Ignore } else { Owners::Keep };
-    let store = cache(directory)?.with_owners(owners);
+    let store = cache(session)?.with_owners(owners);
     // Who sends the layers has unpacked them already, within limits.
     let store = store.with_unpack_limit(UnpackLimit::bytes(u64::MAX));
     let proxies = proxies();
@@ -68,6 +68,8 @@ pub fn perform(session: &Session, args: &PerformArgs) -> Result<u8> {
         env: &proxies,
     };
     let answer = carry_out(&store, &order, &inputs, &Lines);
+    // Some workers want every file that the action names.
+    fs::write(directory.join("layer"), b"").context("write the layer")?;
     if let Answer::Done { layer: Some(layer), .. } = &answer {
         let blob = store.blob_path(&layer.descriptor.digest);
         fs::copy(&blob, directory.join("layer")).context("write the layer")?;
@@ -85,8 +87,8 @@ pub fn perform(session: &Session, args: &PerformArgs) -> Result<u8> {
     })
 }
 
-/// The store that this machine keeps between steps, or one that goes with the action.
-fn cache(directory: &Path) -> Result<Store> {
+/// The store that this machine keeps between steps, or the session's, which goes with the action.
+fn cache(session: &Session) -> Result<Store> {
     if let Some(given) = std::env::var_os(CACHE).filter(|value| !value.is_empty()) {
         return Store::open(Path::new(&given)).with_context(|| format!("{CACHE}={}", given.display()));
     }
@@ -101,7 +103,7 @@ fn cache(directory: &Path) -> Result<Store> {
             return Ok(store);
         }
     }
-    Ok(Store::open(&directory.join(".crossdock-farm"))?)
+    Ok(Store::open(session.root())?)
 }
 
 /// Makes a directory that only this user writes, or finds it.

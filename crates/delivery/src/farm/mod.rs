@@ -125,14 +125,14 @@ impl Farm {
         Ok(blob)
     }
 
-    /// Executes a package in one place.
+    /// Executes a package in one place; says whether the result was known.
     fn execute(
         &self,
         (env, client): (&Environment<'_>, &Client),
         task: &Task<'_>,
         package: &Package,
         place: &Place,
-    ) -> Result<Record, Unplaced> {
+    ) -> Result<(Record, bool), Unplaced> {
         let executable = self.executable(&place.executable)?;
         let emulator = package.emulator.as_deref().filter(|_| place.is_emulated);
         let emulator = emulator.map(|path| self.executable(path)).transpose()?;
@@ -142,7 +142,7 @@ impl Farm {
             && let Some(known) = client.action_result(&action.digest, &[result::ANSWER])?
         {
             match self.fetched(&reading, &known) {
-                Ok(record) => return Ok(record),
+                Ok(record) => return Ok((record, true)),
                 // A result that cannot be used is no result.
                 Err(Unplaced::Farm(error)) => {
                     warn(env, format!("{}: a cached result is not used: {error}", task.name))
@@ -202,7 +202,7 @@ impl Farm {
                     place(&mut placed, result.worker.clone());
                     reading.tell_output(&result);
                 }
-                self.fetched(&reading, &result)
+                Ok((self.fetched(&reading, &result)?, is_cached))
             }
         }
     }
@@ -236,7 +236,7 @@ impl crossdock_builder::Farm for Farm {
         })
     }
 
-    fn carry_out(&self, env: &Environment<'_>, task: &Task<'_>) -> Result<Option<Record>, ErrorKind> {
+    fn carry_out(&self, env: &Environment<'_>, task: &Task<'_>) -> Result<Option<(Record, bool)>, ErrorKind> {
         let Some(client) = self.client(env) else { return Ok(None) };
         let package = match (task.package)() {
             Ok(package) => package,
@@ -250,9 +250,9 @@ impl crossdock_builder::Farm for Farm {
         let (places, mut reasons) = places.of(task.platform, package.emulator.is_some());
         for place in places {
             match self.execute((env, client), task, &package, &place) {
-                Ok(record) => {
+                Ok((record, is_known)) => {
                     self.note(env, client, task, &record);
-                    return Ok(Some(record));
+                    return Ok(Some((record, is_known)));
                 }
                 Err(Unplaced::Error(error)) => return Err(error),
                 Err(Unplaced::Reason(reason)) => reasons.push(format!("{}: {reason}", place.name)),
