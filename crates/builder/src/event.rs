@@ -2,7 +2,8 @@
 //!
 //! The reports of one step come in this order: `Started`, `Waiting` (any number of times), `Keyed`, then for
 //! a step whose result is not known `Missed`, `Waiting`, `Executing` and `Output`; at its end one of `Done`,
-//! `Cancelled` and `Failed`. `Packing` and `Packed` follow a step that has executed and changed files, at any
+//! `Cancelled` and `Failed`. A step that a farm executes is `Waiting` and `Executing` several times, and then
+//! `Placed`. `Packing` and `Packed` follow a step that has executed and changed files, at any
 //! time after `Executing`, since layers are packed in the background.
 
 use std::fmt;
@@ -80,6 +81,13 @@ pub enum Event {
         /// Number of the step.
         step: StepId,
     },
+    /// Another machine executes the step.
+    Placed {
+        /// Number of the step.
+        step: StepId,
+        /// The machine's name; empty if it is not known.
+        worker: String,
+    },
     /// The base image's manifest is there, and its layers are unpacked now.
     Unpacking {
         /// Number of the step.
@@ -150,6 +158,12 @@ pub enum Wait {
     SameStep,
     /// A free place: `--jobs` limits the steps that execute at once.
     Place,
+    /// Its files, on their way to a farm.
+    Upload,
+    /// A worker of the farm.
+    Worker,
+    /// Its layer, on its way from the farm.
+    Download,
 }
 
 impl fmt::Display for Wait {
@@ -157,6 +171,9 @@ impl fmt::Display for Wait {
         match self {
             Wait::Stage(name) => write!(f, "waits for stage {name}"),
             Wait::SameStep => f.write_str("waits for the same step of another stage or platform"),
+            Wait::Upload => f.write_str("sends its files to the farm"),
+            Wait::Worker => f.write_str("waits for a worker of the farm"),
+            Wait::Download => f.write_str("fetches its layer from the farm"),
             Wait::Place => f.write_str("waits for a free place (--jobs)"),
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
-use crossdock_builder::Shared;
+use crossdock_builder::{Farm, Shared};
 use crossdock_oci::{Digest, Store};
 use crossdock_platform::Platform;
 use crossdock_registry::{Client, Progress};
@@ -41,6 +41,11 @@ pub trait Desk: Send + Sync {
 
     /// Steps of a build that may execute at once.
     fn jobs(&self) -> usize;
+
+    /// Other machines that execute commands of Dockerfiles.
+    fn farm(&self) -> Option<&dyn Farm> {
+        None
+    }
 
     /// Whether clients may not grant their builds a right, such as `security.insecure`.
     fn denies(&self, entitlement: &str) -> bool;

@@ -319,6 +319,7 @@ impl Events for Reporter {
             | Event::Waiting { .. }
             | Event::Missed { .. }
             | Event::Executing { .. }
+            | Event::Placed { .. }
             | Event::Unpacking { .. }
             | Event::Packing { .. }
             | Event::Packed { .. } => {}

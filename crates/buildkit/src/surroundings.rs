@@ -74,6 +74,7 @@ impl Surroundings<'_, '_> {
             stop: self.stop,
             shared: &job.house.shared,
             emulator: &emulator,
+            farm: job.house.desk.farm(),
         })
     }
 }

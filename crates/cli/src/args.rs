@@ -18,6 +18,7 @@ use crate::commands::images::{HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiA
 use crate::commands::info::{InfoArgs, VersionArgs};
 use crate::commands::listing::ImagesArgs;
 use crate::commands::manifest::ManifestCommand;
+use crate::commands::perform::PerformArgs;
 use crate::commands::registry::{LoginArgs, LogoutArgs, RegistryCommand};
 use crate::commands::remote::{DeleteArgs, ListTagsArgs, ManifestDigestArgs};
 use crate::commands::report::ReportArgs;
@@ -109,6 +110,9 @@ pub enum Command {
     /// What programs for BuildKit call on another machine
     #[command(subcommand, hide = true)]
     Buildctl(BuildctlCommand),
+    /// Execute a step that another machine has sent; workers of a farm start this
+    #[command(hide = true)]
+    Perform(PerformArgs),
     /// What buildx says about its builders; here there is only one
     #[command(subcommand, hide = true)]
     Buildx(BuildxCommand),
@@ -136,7 +140,7 @@ impl Command {
     /// What must be set up before the command runs.
     pub fn needs(&self) -> Needs {
         match self {
-            Command::Run(_) | Command::Unshare(_) => Needs::Namespace,
+            Command::Run(_) | Command::Unshare(_) | Command::Perform(_) => Needs::Namespace,
             Command::Build(_)
             | Command::Bake(_)
             | Command::Serve(_)

@@ -110,6 +110,7 @@ impl RawSteps {
             | Event::Waiting { .. }
             | Event::Missed { .. }
             | Event::Executing { .. }
+            | Event::Placed { .. }
             | Event::Unpacking { .. }
             | Event::Packing { .. }
             | Event::Packed { .. } => return None,

@@ -52,6 +52,8 @@ pub struct Order<'a> {
     pub secrets: &'a dyn Secrets,
     /// The emulator for a platform; the error is a sentence for the user.
     pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
+    /// Other machines that execute commands.
+    pub farm: Option<&'a dyn crossdock_builder::Farm>,
     /// Hears of the steps.
     pub events: &'a dyn Events,
     /// Changes the images before they get attestations and go out.
@@ -112,6 +114,7 @@ impl Order<'_> {
             stop: Arc::default(),
             shared: &Shared::default(),
             emulator: self.emulator,
+            farm: self.farm,
         };
         let built = crossdock_builder::build(&environment, self.request);
         let built = built.map_err(|error| self.ahead.refusal().unwrap_or_else(|| error.into()))?;

@@ -10,6 +10,7 @@ pub mod build;
 pub mod caches;
 pub mod calls;
 pub mod contexts;
+pub mod farm;
 pub mod files;
 pub mod git;
 pub mod input;

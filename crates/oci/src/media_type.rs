@@ -1,6 +1,8 @@
 //! Media types of manifests, configs and layers: OCI image specification `media-types.md`, Docker image
 //! manifest version 2, schema 2.
 
+use serde::{Deserialize, Serialize};
+
 /// OCI image index.
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// OCI image manifest.
@@ -38,7 +40,7 @@ pub fn is_manifest(media_type: &str) -> bool {
 }
 
 /// How the bytes of a layer are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Compression {
     /// A plain tar archive.
     None,

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "farm")]
+pub mod farm;
 pub mod foreign;
 pub mod hostile;
 pub mod image;

@@ -12,7 +12,7 @@ use crossdock_sandbox as sandbox;
 
 use crate::command::execute::Command;
 use crate::command::mount::{Mount, MountKind};
-use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, open_inside};
+use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, open_inside, sharing_of};
 use crate::error::ErrorKind;
 use crate::solver::engine::Engine;
 use crate::solver::environment::Environment;
@@ -181,7 +181,7 @@ fn prepared(
                 [] => None,
                 layers => Some(open_tree(engine, layers, selector, kept)?),
             };
-            Prepared::Cache { id, sharing: *sharing, mode: 0o755, owner: (0, 0), initial }
+            Prepared::Cache { id, sharing: sharing_of(*sharing), mode: 0o755, owner: (0, 0), initial }
         }
         other => other.without_tree().unwrap_or_else(|| unreachable!("mounts of trees are made above")),
     };

@@ -19,6 +19,7 @@ use crate::error::ErrorKind;
 use crate::files::copy::{self, CopyOptions, Placement};
 use crate::files::tree::Tree;
 use crate::solver::engine::Engine;
+use crate::solver::layer::Layer;
 
 /// What a mount needs while the command runs.
 pub(crate) enum Prepared {
@@ -28,7 +29,7 @@ pub(crate) enum Prepared {
     },
     Cache {
         id: String,
-        sharing: Sharing,
+        sharing: CacheSharing,
         mode: u32,
         owner: (u32, u32),
         initial: Option<Bound>,
@@ -61,12 +62,23 @@ pub(crate) enum Prepared {
 
 /// A file or directory, looked up inside its tree. It stays the same until the command runs, even if its path
 /// leads elsewhere by then.
-pub(crate) type Bound = Arc<OwnedFd>;
+#[derive(Clone)]
+pub(crate) struct Bound {
+    pub open: Arc<OwnedFd>,
+    /// If the tree is made of layers: the layers, the lowest first, and the path in it.
+    pub layers: Option<(Vec<Layer>, String)>,
+}
+
+impl From<OwnedFd> for Bound {
+    fn from(open: OwnedFd) -> Bound {
+        Bound { open: Arc::new(open), layers: None }
+    }
+}
 
 /// Opens a path with `base` as the root of all links.
 pub(crate) fn open_inside(base: &Path, path: &str) -> Result<Bound, ErrorKind> {
     let opened = Tree::open(base, Ignore::default()).and_then(|tree| tree.open_at(path, OFlags::PATH));
-    opened.map(Arc::new).map_err(|e| ErrorKind::io(format!("mount \"/{path}\""), e))
+    opened.map(Bound::from).map_err(|e| ErrorKind::io(format!("mount \"/{path}\""), e))
 }
 
 /// A mount of a command.
@@ -172,13 +184,8 @@ impl Guards {
                 gid: *gid,
             },
             Prepared::Cache { id, sharing, mode, owner, initial } => {
-                let sharing = match sharing {
-                    Sharing::Shared => CacheSharing::Shared,
-                    Sharing::Private => CacheSharing::Private,
-                    Sharing::Locked => CacheSharing::Locked,
-                };
                 let fill = |path: &Path| fill_cache(path, *mode, *owner, initial.as_ref());
-                let cache = engine.env.store.cache_mount(id, sharing, fill)?;
+                let cache = engine.env.store.cache_mount(id, *sharing, fill)?;
                 let path = cache.path().to_path_buf();
                 self.caches.push(cache);
                 sandbox::MountKind::Bind { source: path.into(), recursive: false }
@@ -190,8 +197,8 @@ impl Guards {
     /// `rw`: the command may write; its writes are dropped.
     fn writable(&mut self, engine: &Engine<'_>, source: &Bound) -> Result<sandbox::MountKind, ErrorKind> {
         let failed = |e: io::Error| ErrorKind::io("prepare a writable mount", e);
-        let stat = rustix::fs::fstat(source).map_err(|e| failed(e.into()))?;
-        let itself = PathBuf::from(format!("/proc/self/fd/{}", source.as_raw_fd()));
+        let stat = rustix::fs::fstat(&source.open).map_err(|e| failed(e.into()))?;
+        let itself = PathBuf::from(format!("/proc/self/fd/{}", source.open.as_raw_fd()));
         let mount = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 let scratch = engine.env.store.new_scratch()?;
@@ -220,8 +227,17 @@ impl Guards {
     }
 }
 
+/// The store's word for how a cache is shared.
+pub(crate) fn sharing_of(sharing: Sharing) -> CacheSharing {
+    match sharing {
+        Sharing::Shared => CacheSharing::Shared,
+        Sharing::Private => CacheSharing::Private,
+        Sharing::Locked => CacheSharing::Locked,
+    }
+}
+
 fn opened(source: &Bound) -> Result<OwnedFd, ErrorKind> {
-    source.try_clone().map_err(|e| ErrorKind::io("keep a mount's source open", e))
+    source.open.try_clone().map_err(|e| ErrorKind::io("keep a mount's source open", e))
 }
 
 /// Sets content, owner and mode of a new cache directory.

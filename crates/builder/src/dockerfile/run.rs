@@ -1,7 +1,6 @@
 //! RUN.
 
 use std::ffi::OsString;
-use std::sync::Arc;
 
 use crossdock_dockerfile::Lines;
 use crossdock_dockerfile::ignore::{Ignore, clean};
@@ -14,13 +13,15 @@ use crossdock_sandbox as sandbox;
 use super::names::Origin;
 use super::request::NamedContext;
 use super::stage::{StageRun, Step};
+use crate::away::send::{may_leave, package};
 use crate::command::execute::{Command, execute, key_of, shown_args};
-use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount};
+use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, sharing_of};
 use crate::dockerfile::paths::below;
 use crate::error::{BuildError, ErrorKind};
 use crate::event::StepId;
 use crate::files::copy::{self, CopyOptions, Placement};
 use crate::files::tree::Tree;
+use crate::solver::engine::Leave;
 use crate::solver::key::Key;
 use crate::solver::layer::trees_of;
 
@@ -97,6 +98,7 @@ impl StageRun<'_, '_, '_> {
                 read_only: true,
             });
         }
+        let own_env = env.clone();
         // Proxies go to the command but not into the key: a build behind another proxy is the same build.
         env.extend(proxies);
 
@@ -117,7 +119,14 @@ impl StageRun<'_, '_, '_> {
             spec.env.extend(guards.variables.drain(..).map(OsString::from));
             execute(engine, step, &spec, &args, &[0])
         };
-        let step = Step { title: &title, key: engine.timed(key), created_by, varies: true };
+        // The proxies of this machine are of no use to another one, and may hold passwords.
+        let command = Command { args: &args, env: &own_env, cwd: &cwd, user: &user, network, insecure };
+        let layers = self.state.layers.clone();
+        let package = || package(engine, &command, &platform, &layers, &mounts);
+        let shown_command = shown_args(&args);
+        let leave = Leave { name: &title, command: &shown_command, platform: &platform, package: &package };
+        let leave = may_leave(engine, &command, &mounts).then_some(&leave);
+        let step = Step { title: &title, key: engine.timed(key), created_by, varies: true, leave };
         self.layer_step(step, lines, &mut execute)
     }
 
@@ -183,7 +192,13 @@ impl StageRun<'_, '_, '_> {
                 if (*uid, *gid, *mode) != (0, 0, 0o755) {
                     id.push_str(&format!(" {uid}:{gid} {mode:o}"));
                 }
-                Prepared::Cache { id, sharing: *sharing, mode: *mode, owner: (*uid, *gid), initial }
+                Prepared::Cache {
+                    id,
+                    sharing: sharing_of(*sharing),
+                    mode: *mode,
+                    owner: (*uid, *gid),
+                    initial,
+                }
             }
             MountKind::Tmpfs { size } => {
                 key.field("tmpfs").field(format!("{size:?}"));
@@ -239,7 +254,7 @@ impl StageRun<'_, '_, '_> {
             let empty =
                 Tree::open(directory.path(), Ignore::default()).and_then(|tree| tree.root().try_clone());
             kept.directories.push(directory);
-            return Ok(Arc::new(empty.map_err(|e| ErrorKind::io("mount scratch", e).at(lines))?));
+            return Ok(empty.map_err(|e| ErrorKind::io("mount scratch", e).at(lines))?.into());
         }
         let wanted: Vec<String> = below(&relative).into_iter().collect();
         let stacked = layers.as_ref().map(|(layers, _)| layers.as_slice());
@@ -261,6 +276,7 @@ impl StageRun<'_, '_, '_> {
                 }
             }
         }
+        let from_layers = layers.as_ref().map(|(layers, _)| (layers.clone(), relative.clone()));
         let base = match (&origin, layers) {
             (None, _) | (Some(Origin::Context(NamedContext::Directory { .. })), _) if !tree.is_filtered() => {
                 match &origin {
@@ -288,6 +304,7 @@ impl StageRun<'_, '_, '_> {
         };
         // Resolved inside the root again, so that a link in the tree cannot name a file of this machine.
         let inside = Tree::open(&base, Ignore::default()).map_err(failed)?;
-        inside.open_at(&relative, rustix::fs::OFlags::PATH).map(Arc::new).map_err(failed)
+        let open = inside.open_at(&relative, rustix::fs::OFlags::PATH).map_err(failed)?;
+        Ok(Bound { layers: from_layers, ..Bound::from(open) })
     }
 }

@@ -19,7 +19,7 @@ use super::scope::{Env, Scope};
 use super::state::{State, Weight};
 use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::{Event, StepId, StepInfo, Wait};
-use crate::solver::engine::{Engine, How};
+use crate::solver::engine::{Engine, How, Leave};
 use crate::solver::key::{Key, Part};
 use crate::solver::layer::Base;
 
@@ -36,6 +36,8 @@ pub(crate) struct Step<'a> {
     pub created_by: String,
     /// Whether its result may differ each time.
     pub varies: bool,
+    /// How it is executed elsewhere; `None` if it stays here.
+    pub leave: Option<&'a Leave<'a>>,
 }
 
 pub(crate) struct StageRun<'scope, 'env, 'a> {
@@ -334,7 +336,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     /// Executes or looks up the announced step, which makes a layer.
     pub fn layer_step(
         &mut self,
-        Step { title, key, created_by, varies }: Step<'_>,
+        Step { title, key, created_by, varies, leave }: Step<'_>,
         lines: Lines,
         execute: &mut dyn FnMut(&Scratch, StepId) -> Result<(), ErrorKind>,
     ) -> Result<(), BuildError> {
@@ -347,7 +349,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let place = (&place, &parts[..]);
         let is_in_image = self.plan.is_in_image((self.index, self.target));
         let needs_tree = self.needs_tree();
-        let how = How { use_cache: self.use_cache, varies, is_in_image, needs_tree, place };
+        let how = How { use_cache: self.use_cache, varies, is_in_image, needs_tree, place, leave };
         let result = engine.step(self.threads, &key, how, step, &mut |scratch| execute(scratch, step));
         match result {
             Ok((result, cached)) => {

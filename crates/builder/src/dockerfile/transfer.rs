@@ -144,7 +144,8 @@ impl StageRun<'_, '_, '_> {
                 && self.engine.is_known(&known, self.needs_tree()).map_err(|e| e.at(lines))?
             {
                 let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
-                let step = Step { title: &title, key: (known, Vec::new()), created_by, varies: false };
+                let step =
+                    Step { title: &title, key: (known, Vec::new()), created_by, varies: false, leave: None };
                 return self.layer_step(step, lines, &mut never);
             }
             quick = Some(key);
@@ -217,7 +218,7 @@ impl StageRun<'_, '_, '_> {
             }
             place(&found, scratch, &lower, (&directory, is_directory), store)
         };
-        let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false };
+        let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false, leave: None };
         self.layer_step(step, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
@@ -513,7 +514,7 @@ impl StageRun<'_, '_, '_> {
             Ok(stack.finish()?)
         };
         let key = self.engine.timed(key);
-        let step = Step { title: &title, key, created_by: title.clone(), varies: false };
+        let step = Step { title: &title, key, created_by: title.clone(), varies: false, leave: None };
         self.layer_step(step, lines, &mut execute)
     }
 }

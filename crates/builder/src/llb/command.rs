@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::sync::Arc;
 
 use crossdock_dockerfile::ignore::clean;
 use crossdock_oci::store::Scratch;
@@ -12,7 +11,7 @@ use crossdock_sandbox as sandbox;
 use super::graph::{Exec, Mount, MountKind};
 use super::solving::{Change, Current, Solving, Value, entry};
 use crate::command::execute::{self, Command};
-use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, open_inside};
+use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, open_inside, sharing_of};
 use crate::error::ErrorKind;
 use crate::files::copy;
 use crate::solver::key::{Key, Part};
@@ -200,7 +199,7 @@ impl Solving<'_, '_, '_> {
                 let (mode, owner) = match &initial {
                     None => (0o755, (0, 0)),
                     Some(initial) => {
-                        let found = rustix::fs::fstat(initial);
+                        let found = rustix::fs::fstat(&initial.open);
                         let found =
                             found.map_err(|e| ErrorKind::io("examine what a cache begins with", e.into()))?;
                         (found.st_mode & 0o7777, (found.st_uid, found.st_gid))
@@ -208,7 +207,7 @@ impl Solving<'_, '_, '_> {
                 };
                 // As with the caches of a Dockerfile, which these are, too.
                 let id = format!("{} {name}", current.op.platform);
-                Some(Prepared::Cache { id, sharing: *sharing, mode, owner, initial })
+                Some(Prepared::Cache { id, sharing: sharing_of(*sharing), mode, owner, initial })
             }
             MountKind::Tmpfs { size } => {
                 key.field("tmpfs").field(format!("{size:?}"));
@@ -264,7 +263,8 @@ impl Solving<'_, '_, '_> {
                 let upper = place(engine, changed, (output, scratch), &mut beside, &mut dropped)?;
                 writable(engine, changed, upper, &mut kept)?
             };
-            let source = source.try_clone().map_err(|e| ErrorKind::io("keep a mount's source open", e))?;
+            let source =
+                source.open.try_clone().map_err(|e| ErrorKind::io("keep a mount's source open", e))?;
             let kind = sandbox::MountKind::Bind { source: source.into(), recursive: false };
             let target = changed.target.clone().into();
             spec.mounts.push(sandbox::Mount { kind, target, read_only: changed.read_only });
@@ -331,7 +331,7 @@ fn writable(
     let upper = sandbox::Upper { upper: upper.upper(), work: upper.work(), volatile: true };
     let mount = sandbox::overlay_fd(&changed.value.lower(engine.env.store)?, Some(&upper))?;
     match changed.selector.as_str() {
-        "" => Ok(Arc::new(mount)),
+        "" => Ok(mount.into()),
         selector => open_inside(&kept.attach(engine, &mount)?, selector),
     }
 }

@@ -119,7 +119,14 @@ impl Solving<'_, '_, '_> {
         place.field(&current.op.name).field(current.op.platform.to_string());
         let place = place.finish();
         let use_cache = !current.op.ignore_cache && !engine.settings.no_cache;
-        let how = How { use_cache, varies, is_in_image: false, needs_tree: true, place: (&place, &parts) };
+        let how = How {
+            use_cache,
+            varies,
+            is_in_image: false,
+            needs_tree: true,
+            place: (&place, &parts),
+            leave: None,
+        };
         let (result, is_known) = engine.step(self.threads, &key, how, current.step, execute)?;
         if !is_known {
             current.is_cached.set(false);

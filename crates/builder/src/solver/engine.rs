@@ -13,6 +13,7 @@ use crossdock_oci::store::{Scratch, TemporaryDirectory};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Emulator, Killer};
 
+use crate::away::order::{Package, Task};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Miss, StepId, StepInfo, Wait};
 use crate::solver::cache::{CachedStep, StepCache};
@@ -54,6 +55,20 @@ pub(crate) struct How<'a> {
     pub needs_tree: bool,
     /// Where the step stands, and the parts of its key, to tell what has changed since the last time.
     pub place: (&'a Digest, &'a [Part]),
+    /// How it is executed elsewhere; `None` if it stays here.
+    pub leave: Option<&'a Leave<'a>>,
+}
+
+/// A step that may be executed elsewhere.
+pub(crate) struct Leave<'a> {
+    /// The step, for messages.
+    pub name: &'a str,
+    /// The command line, for errors.
+    pub command: &'a str,
+    /// The platform of its programs.
+    pub platform: &'a Platform,
+    /// Makes its package.
+    pub package: &'a (dyn Fn() -> Result<Package, ErrorKind> + Sync),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -131,7 +146,7 @@ impl<'a> Engine<'a> {
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
-        How { use_cache, varies, is_in_image, needs_tree, place }: How<'_>,
+        How { use_cache, varies, is_in_image, needs_tree, place, leave }: How<'_>,
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
@@ -152,25 +167,62 @@ impl<'a> Engine<'a> {
             if let Some(result) = self.known(key, use_cache, needs_tree)? {
                 return Ok((result, true));
             }
+            let farm = self.env.farm.zip(leave);
+            if let Some((farm, _)) = farm.filter(|_| use_cache)
+                && let Some(record) = farm.known(self.env, key, step)
+            {
+                return Ok((self.take_over(key, record)?, true));
+            }
             let miss = if use_cache { self.why_missed(key, place)? } else { Miss::Asked };
             self.env.events.event(Event::Missed { step, miss });
+            let store = self.env.store;
+            let is_renewed = varies && !use_cache && store.cache_has(key);
+            let renewal = is_renewed.then(random_name);
+            if let Some((farm, leave)) = farm {
+                let task = Task {
+                    key,
+                    step,
+                    name: leave.name,
+                    command: leave.command,
+                    platform: leave.platform,
+                    use_cache,
+                    created: self.now(),
+                    renewal: renewal.clone(),
+                    package: leave.package,
+                };
+                if let Some((record, is_known)) = farm.carry_out(self.env, &task)? {
+                    let result = self.take_over(key, record)?;
+                    self.remember_parts(place)?;
+                    return Ok((result, is_known));
+                }
+                self.check_cancelled()?;
+            }
             let _slot = self.slots.try_take().unwrap_or_else(|| {
                 self.tell_wait(step, Wait::Place);
                 self.slots.take()
             });
             self.check_cancelled()?;
             self.env.events.event(Event::Executing { step });
-            let scratch = self.env.store.new_scratch()?;
+            let scratch = store.new_scratch()?;
             execute(&scratch)?;
-            let store = self.env.store;
-            let is_renewed = varies && !use_cache && store.cache_has(key);
             // The registry most likely has the layer of a step that gives the same result as before.
             let is_followed = self.env.sink.is_some() && is_in_image && (varies || !store.cache_has(key));
-            let renewal = is_renewed.then(random_name);
             let result = self.finish_step(threads, step, key, scratch, renewal, is_followed, shared)?;
             self.remember_parts(place)?;
             return Ok((result, false));
         }
+    }
+
+    /// Takes over what another machine made: its layer is in the store.
+    fn take_over(&self, key: &Digest, record: Record) -> Result<StepResult, ErrorKind> {
+        // Unpacking verifies the layer, so nothing unverified is recorded.
+        let result = self.restored(record.clone(), true)?;
+        let gone =
+            || ErrorKind::io("take over a layer", std::io::Error::other("it is no longer in the store"));
+        let result = result.ok_or_else(gone)?;
+        remember(self.env.store, key, &record)?;
+        lock(&self.done).insert(key.clone(), result.clone());
+        Ok(result)
     }
 
     /// The right to execute a step, or `None` once another build of this process has executed it.

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use crossdock_oci::store::{LayerOptions, Store};
-use crossdock_oci::{Descriptor, Reference};
+use crossdock_oci::{Descriptor, Digest, Reference};
 use crossdock_platform::Platform;
 use crossdock_sandbox::Emulator;
 
-use crate::event::Events;
+use crate::away::order::Task;
+use crate::error::ErrorKind;
+use crate::event::{Events, StepId};
 use crate::git::GitSource;
 use crate::secrets::Secrets;
 use crate::solver::cache::Imported;
 use crate::solver::flights::Shared;
+use crate::solver::layer::Record;
 use crate::solver::stop::{LayerSink, Stop};
 
 /// Where base images come from.
@@ -62,4 +65,21 @@ pub struct Environment<'a> {
     /// The emulator for a platform that this machine does not run itself. The error is a sentence for the
     /// user.
     pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
+    /// Other machines that execute commands.
+    pub farm: Option<&'a dyn Farm>,
+}
+
+/// Other machines that execute commands.
+pub trait Farm: Sync {
+    /// The result of the step with this key, if it is known there: one request. Its layer is then in the
+    /// store, verified and unpacked. What goes wrong is told as a warning.
+    fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Record>;
+
+    /// Executes a step there: gives its result, whose layer is in the store, verified and unpacked, and
+    /// whether it was known there; or `None` if the step has to be executed here.
+    ///
+    /// # Errors
+    ///
+    /// The command failed, or the build ended. Whatever else goes wrong is told as a warning.
+    fn carry_out(&self, env: &Environment<'_>, task: &Task<'_>) -> Result<Option<(Record, bool)>, ErrorKind>;
 }

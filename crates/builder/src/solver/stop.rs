@@ -54,7 +54,8 @@ impl Stop {
         part
     }
 
-    pub(crate) fn is_set(&self) -> bool {
+    /// Whether the build is to end.
+    pub fn is_set(&self) -> bool {
         self.is_set.load(Ordering::SeqCst)
     }
 

@@ -67,6 +67,7 @@ fn solved(store: &TempStore, graph: &Graph) -> Result<(BuiltImage, Vec<(String, 
     let steps = Steps::default();
     let emulator = |platform: &Platform| Err(format!("there is no emulator for {platform}"));
     let environment = Environment {
+        farm: None,
         store,
         images: &Downloads,
         events: &steps,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::bake_files::{self, Definitions, HERE, check_grants};
 use super::build::{self, BuildArgs};
+use super::farm_options::FarmArgs;
 use crate::output::{print, say, table, write_whole};
 use crate::session::Session;
 
@@ -74,6 +75,8 @@ pub struct BakeArgs {
     /// What runs programs of other CPUs: auto, builtin, qemu or a path
     #[arg(long, value_name = "EMULATOR")]
     pub emulator: Option<String>,
+    #[command(flatten)]
+    pub farm: FarmArgs,
 }
 
 /// The options of build without its name.
@@ -333,6 +336,7 @@ fn words(
             add(option, value.to_string());
         }
     }
+    args.farm.words().into_iter().for_each(|(option, value)| add(option, value));
     let call = args.call.as_deref().or(args.check.then_some("check")).or(target.text("call"));
     for (option, value) in [
         ("--call", call),

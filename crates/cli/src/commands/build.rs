@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use super::amend::{self, AmendArgs};
 use super::attestations::{self, Attest};
 use super::check::{self, Method};
+use super::farm_options::FarmArgs;
 use super::manifest;
 use super::pull_policy::PullPolicy;
 use super::report::Recorder;
@@ -186,6 +187,8 @@ pub struct BuildArgs {
     #[command(flatten)]
     pub amend: AmendArgs,
     #[command(flatten)]
+    pub farm: FarmArgs,
+    #[command(flatten)]
     pub connection: ConnectionArgs,
 }
 
@@ -238,10 +241,15 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let pushed = outputs::pushed_names(&outputs, &tags).filter(|_| !args.amend.squashes());
     let ahead = Ahead::new(|| source.client(), pushed)?;
     let recorder = recorder(session, &args, &display)?;
+    let farm = args.farm.farm()?;
     let (teller, of_signal, streams) = (display.clone(), recorder.clone(), ahead.streams());
+    let farm_of_signal = farm.clone();
     // Without it a signal ends the build all the same.
     let _ = crossdock_sandbox::before_end_by_signal(move |signal| {
         teller.cancelled(signal);
+        if let Some(farm) = &farm_of_signal {
+            farm.cancel_all();
+        }
         // The build ends all the same if it cannot be recorded.
         let _ = of_signal.finish(Err(format!("the build was cancelled by {signal}")));
         if let Some(streams) = &streams {
@@ -297,6 +305,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         layers,
         secrets: &secrets,
         emulator: &find,
+        farm: farm.as_deref().map(|farm| farm as &dyn crossdock_builder::Farm),
         events: &display,
         amend: &|built| amend::amend(&store, built, &args.amend, &layers),
         say: &tell_user,

@@ -19,11 +19,13 @@ mod docker_daemon;
 pub mod doctor;
 pub mod elf;
 pub mod emulate;
+mod farm_options;
 pub mod images;
 mod imagetools;
 pub mod info;
 pub mod listing;
 pub mod manifest;
+pub mod perform;
 mod places;
 mod podman_storage;
 mod pull_policy;
@@ -79,6 +81,7 @@ pub fn run(session: &Arc<Session>, command: Command) -> Result<u8> {
         Command::Buildx(command) => buildx::buildx(session, command),
         Command::Serve(args) => serve::serve(session, args),
         Command::Buildctl(command) => serve::buildctl(session, command),
+        Command::Perform(args) => perform::perform(session, &args),
         Command::Report(args) => report::report(session, args),
         Command::File(args) => elf::file(session, args),
         Command::Ldd(args) => elf::ldd(session, args),

@@ -14,6 +14,7 @@ use crossdock_registry::{Client, Progress};
 use crossdock_sandbox::Emulator;
 use crossdock_sandbox::emulator::{self, Choice};
 
+use super::farm_options::FarmArgs;
 use crate::builder;
 use crate::output::{chain, say};
 use crate::session::Session;
@@ -50,6 +51,8 @@ pub struct BuildsArgs {
     /// A right that clients may not grant their builds: security.insecure or network.host; repeatable
     #[arg(long, value_name = "RIGHT", value_parser = ["security.insecure", "network.host"])]
     pub deny_entitlement: Vec<String>,
+    #[command(flatten)]
+    pub farm: FarmArgs,
 }
 
 /// What programs for BuildKit call on another machine.
@@ -71,6 +74,7 @@ struct Counter {
     choice: Choice,
     jobs: usize,
     denied: Vec<String>,
+    farm: Option<Arc<crossdock_delivery::farm::Farm>>,
 }
 
 impl Desk for Counter {
@@ -106,6 +110,10 @@ impl Desk for Counter {
         self.jobs
     }
 
+    fn farm(&self) -> Option<&dyn crossdock_builder::Farm> {
+        self.farm.as_deref().map(|farm| farm as &dyn crossdock_builder::Farm)
+    }
+
     fn denies(&self, entitlement: &str) -> bool {
         self.denied.iter().any(|denied| denied == entitlement)
     }
@@ -119,6 +127,7 @@ fn server(session: &Arc<Session>, args: &BuildsArgs) -> Result<Server> {
         choice,
         jobs: args.jobs.unwrap_or_else(cpus),
         denied: args.deny_entitlement.clone(),
+        farm: args.farm.farm()?,
     };
     Server::new(Arc::new(counter))
 }

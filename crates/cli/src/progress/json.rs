@@ -28,6 +28,9 @@ pub fn object(event: &Event, at: Duration) -> Option<Value> {
             json!({"time": time, "event": "missed", "step": step, "reason": miss.to_string()})
         }
         Event::Executing { step } => json!({"time": time, "event": "executing", "step": step}),
+        Event::Placed { step, worker } => {
+            json!({"time": time, "event": "placed", "step": step, "worker": worker})
+        }
         Event::Unpacking { step } => json!({"time": time, "event": "unpacking", "step": step}),
         Event::Output { is_transient: true, .. } => return None,
         Event::Output { step, stderr, line, .. } => {

@@ -16,6 +16,10 @@ pub fn line(state: &State, event: &Event, at: Duration) -> Option<String> {
             let from = state.steps.get(step).map_or(0.0, |step| step.from());
             Some(format!("#{step} {:.3} {line}", (milliseconds(at) - from) / 1e3))
         }
+        Event::Placed { step, worker } => {
+            let worker = if worker.is_empty() { "the farm".to_string() } else { clean(worker) };
+            Some(format!("#{step} on {worker}"))
+        }
         Event::Done { step, cached: true, .. } => Some(format!("#{step} CACHED")),
         Event::Done { step, duration, .. } => Some(format!("#{step} DONE {:.1}s", duration.as_secs_f64())),
         Event::Cancelled { step } => Some(format!("#{step} CANCELED")),

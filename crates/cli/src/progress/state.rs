@@ -31,6 +31,8 @@ pub struct Step {
     pub inputs: Vec<StepId>,
     /// Why the step had to be executed.
     pub miss: Option<String>,
+    /// The machine of a farm that executes it; empty if its name is not known.
+    pub worker: Option<String>,
     /// Ended phases, and the one under way, which has no end.
     pub spans: Vec<Span>,
     pub packing: Option<Span>,
@@ -138,6 +140,7 @@ impl State {
             }),
             Event::Missed { step, miss } => self.step(*step, |s| s.miss = Some(miss.to_string())),
             Event::Executing { step } => self.step(*step, |s| s.begin(Phase::Running, at)),
+            Event::Placed { step, worker } => self.step(*step, |s| s.worker = Some(worker.clone())),
             Event::Unpacking { step } => self.step(*step, |s| s.begin(Phase::Unpacking, at)),
             Event::Output { step, line, is_transient, .. } => {
                 self.step(*step, |s| s.output(line, *is_transient))
@@ -217,6 +220,7 @@ impl Step {
             digest: None,
             inputs: Vec::new(),
             miss: None,
+            worker: None,
             spans: vec![Span { phase: Phase::Looking, from: at, to: None }],
             packing: None,
             packed: None,

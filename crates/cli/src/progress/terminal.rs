@@ -322,6 +322,9 @@ fn open_step(step: &Step, now: f64, line: Line, turn: usize) -> Line {
         Some(Phase::Waiting(what)) => (look.pick("·", "."), Style::Dim, format!("  {what}")),
         Some(Phase::Unpacking) => (look.turning(turn), Style::Busy, "  unpacks layers".to_string()),
         Some(Phase::Looking) => (look.turning(turn), Style::Dim, String::new()),
+        Some(Phase::Running) if step.worker.is_some() => {
+            (look.turning(turn), Style::Busy, format!("  on {}", worker_label(step.worker.as_deref())))
+        }
         _ => (look.turning(turn), Style::Busy, String::new()),
     };
     let name_style = if matches!(step.phase(), Some(Phase::Waiting(_))) { Style::Dim } else { Style::Plain };
@@ -332,6 +335,11 @@ fn open_step(step: &Step, now: f64, line: Line, turn: usize) -> Line {
     line.push_before(name_style, &name, width(&note) + width(&time))
         .push(Style::Warn, &note)
         .right(Style::Dim, &time)
+}
+
+/// The machine that executes a step, in words.
+fn worker_label(worker: Option<&str>) -> String {
+    worker.filter(|name| !name.is_empty()).map_or("the farm".to_string(), clean)
 }
 
 fn open_transfer(transfer: &Transfer, at: Duration, line: Line) -> Line {

@@ -374,6 +374,10 @@ fn facts(html: &mut String, record: &Record, step: &StepRecord, path: &[Piece]) 
     if let Some(miss) = &step.miss {
         fact("Why executed", &Text(miss).to_string());
     }
+    if let Some(worker) = &step.worker {
+        let worker = if worker.is_empty() { "a worker whose name is not known" } else { worker };
+        fact("On the farm", &Text(worker).to_string());
+    }
     if step.waiting() > 0.0 {
         let waits = step.spans.iter().filter_map(|span| match &span.phase {
             Phase::Waiting(what) => Some(format!("{} {what}", time(span.milliseconds()))),

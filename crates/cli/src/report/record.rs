@@ -50,6 +50,9 @@ pub struct StepRecord {
     pub inputs: Vec<usize>,
     /// Why the step was executed.
     pub miss: Option<String>,
+    /// The machine of a farm that executed it; empty if its name is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     pub spans: Vec<Span>,
     pub packing: Option<Span>,
     /// `None` for a step that had not ended.
@@ -160,6 +163,7 @@ impl StepRecord {
             digest: step.digest.clone(),
             inputs: step.inputs.clone(),
             miss: step.miss.clone(),
+            worker: step.worker.clone(),
             spans: step.spans.clone(),
             packing: step.packing.clone(),
             end: step.end,
@@ -274,6 +278,7 @@ pub mod tests {
             digest: Some(Digest::of(command.as_bytes())),
             inputs: inputs.to_vec(),
             miss: Some("changed: the command".to_string()),
+            worker: None,
             spans: vec![span(Phase::Running, times[0], times[1])],
             packing: None,
             end: Some(End::Executed),

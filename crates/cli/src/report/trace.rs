@@ -57,7 +57,7 @@ fn slice(step: &StepRecord, span: &Span, (process, thread): (usize, usize), reco
     let (from, duration) = times(span.from, span.to.unwrap_or(record.milliseconds));
     let args = json!({
         "step": step.step, "name": step.name, "platform": step.platform, "digest": step.digest,
-        "inputs": step.inputs, "why executed": step.miss, "line": step.line,
+        "inputs": step.inputs, "why executed": step.miss, "worker": step.worker, "line": step.line,
     });
     let name = match &span.phase {
         Phase::Waiting(what) => what.clone(),

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which crates each crate may use, apart from tests.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("crossdock-platform", &[]),
     ("crossdock-elf", &["platform"]),
     ("crossdock-oci", &["platform"]),
@@ -15,7 +15,11 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("crossdock-sandbox", &["platform"]),
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
     ("crossdock-bake", &["dockerfile"]),
-    ("crossdock-delivery", &["builder", "dockerfile", "registry", "sandbox", "oci", "elf", "platform"]),
+    ("crossdock-farm", &["registry", "oci"]),
+    (
+        "crossdock-delivery",
+        &["farm", "builder", "dockerfile", "registry", "sandbox", "oci", "elf", "platform"],
+    ),
     ("crossdock-buildkit", &["delivery", "builder", "dockerfile", "registry", "sandbox", "oci", "platform"]),
     (
         "crossdock",
@@ -23,6 +27,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "bake",
             "buildkit",
             "delivery",
+            "farm",
             "builder",
             "dockerfile",
             "sandbox",

@@ -23,6 +23,7 @@ mod devices;
 mod dockerd;
 mod errors;
 mod exchange;
+mod farm;
 mod full_disk;
 mod hostile;
 mod images;

@@ -122,6 +122,7 @@ fn run(
         stop: env.stop.clone(),
         shared: env.shared,
         emulator: env.emulator,
+        farm: None,
     };
     build(&own, &request).map_err(|error| {
         let lines = lines.0.lock().unwrap_or_else(PoisonError::into_inner);

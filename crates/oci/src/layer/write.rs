@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result, StoreError};
 use crate::layer::borrowed::{Borrowed, Lent, is_unchanged};
@@ -18,7 +19,7 @@ use crate::layer::walk::{self, Item};
 use crate::layer::whiteout::{WHITEOUT, WHITEOUT_OPAQUE};
 
 /// What to do with modification times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Timestamps {
     /// As they are, in whole seconds.
     #[default]

@@ -159,7 +159,7 @@ impl Store {
 }
 
 /// How several users share a cache mount at the same time (Dockerfile reference, `RUN --mount=type=cache`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sharing {
     /// All at once.
     #[default]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::{Digest, Hashing};
 use crate::error::{Context, LayerProblem, Result, StoreError};
 use crate::layer::Borrowed;
@@ -39,13 +41,14 @@ pub struct Unpacked {
 }
 
 /// How to write a layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct LayerOptions {
     /// Compression of the blob.
     pub compression: Compression,
     /// Compression level, `None` for the default: gzip 0 to 9, zstd 1 to 22.
     pub level: Option<u32>,
     /// Threads for gzip, 0 for one per CPU; the bytes do not depend on their number.
+    #[serde(skip)]
     pub threads: usize,
     /// Times of all files.
     pub timestamps: Timestamps,

@@ -51,7 +51,7 @@ impl Resolver for OwnResolver {
         let authority = uri.authority().ok_or(ureq::Error::HostNotFound)?;
         let port = authority.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
         let deadline = Instant::now() + (*timeout.after).min(Duration::from_secs(30));
-        let addresses = self.addresses(authority.host(), deadline)?;
+        let addresses = self.0.addresses(authority.host(), deadline)?;
         let mut result = self.empty();
         for address in addresses.into_iter().take(ADDRESSES_MAX) {
             result.push(SocketAddr::new(address, port));
@@ -60,15 +60,18 @@ impl Resolver for OwnResolver {
     }
 }
 
-impl OwnResolver {
-    /// At least one address of a host, or why there is none.
-    fn addresses(&self, host: &str, deadline: Instant) -> io::Result<Vec<IpAddr>> {
+impl ResolverFiles {
+    /// At least one address of a host.
+    ///
+    /// # Errors
+    ///
+    /// No file and no server knows the host, or none answers in time.
+    pub fn addresses(&self, host: &str, deadline: Instant) -> io::Result<Vec<IpAddr>> {
         let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let in_file =
-            std::fs::read_to_string(&self.0.hosts).map(|t| parse_hosts(&t, host)).unwrap_or_default();
+        let in_file = std::fs::read_to_string(&self.hosts).map(|t| parse_hosts(&t, host)).unwrap_or_default();
         if !in_file.is_empty() {
             return Ok(in_file);
         }
@@ -76,7 +79,7 @@ impl OwnResolver {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         // Without the file, the C library asks a server on this machine, and so does this function.
-        let text = std::fs::read_to_string(&self.0.resolv_conf).unwrap_or_default();
+        let text = std::fs::read_to_string(&self.resolv_conf).unwrap_or_default();
         ResolvConf::parse(&text).look_up(host, deadline)
     }
 }
@@ -371,7 +374,7 @@ mod tests {
         message
     }
 
-    fn resolver(directory: &tempfile::TempDir) -> OwnResolver {
+    fn resolver(directory: &tempfile::TempDir) -> ResolverFiles {
         // The same port for both transports; tries again if another process has it.
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
@@ -405,7 +408,7 @@ mod tests {
             .expect("written");
         std::fs::write(&files.resolv_conf, format!("search nowhere test\nnameserver [127.0.0.1]:{port}\n"))
             .expect("written");
-        OwnResolver(files)
+        files
     }
 
     #[test]

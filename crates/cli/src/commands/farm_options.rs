@@ -1,0 +1,187 @@
+//! Options of a farm: an engine of the Remote Execution API that executes RUN steps.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use crossdock_delivery::farm::places::Rule;
+use crossdock_delivery::farm::{Farm, Options};
+use crossdock_farm::{Address, Identity, Settings};
+use crossdock_registry::Secret;
+
+use crate::values;
+
+#[derive(clap::Args, Clone)]
+pub struct FarmArgs {
+    /// Execute RUN steps on an engine of the Remote Execution API (BuildGrid, Buildbarn, NativeLink, ...)
+    #[arg(
+        long,
+        value_name = "grpc[s]://HOST[:PORT][/INSTANCE]",
+        env = "CROSSDOCK_FARM",
+        hide_env_values = true
+    )]
+    pub farm: Option<String>,
+    /// A property that workers of the farm must have for steps of a platform: linux/arm64:ISA=aarch64; in the
+    /// variable several, separated by spaces
+    #[arg(
+        long = "farm-property",
+        value_name = "PLATFORM:NAME=VALUE",
+        env = "CROSSDOCK_FARM_PROPERTIES",
+        hide_env_values = true,
+        value_delimiter = ' '
+    )]
+    pub farm_properties: Vec<String>,
+    /// A header of requests to the farm, such as authorization=Bearer TOKEN; the variable keeps it off the
+    /// list of processes
+    #[arg(
+        long = "farm-header",
+        value_name = "NAME=VALUE",
+        env = "CROSSDOCK_FARM_HEADER",
+        hide_env_values = true
+    )]
+    pub farm_headers: Vec<String>,
+    /// Certificates of the authorities that the farm's certificate is checked with [default: the machine's]
+    #[arg(long, value_name = "FILE", env = "CROSSDOCK_FARM_CA", hide_env_values = true)]
+    pub farm_ca: Option<PathBuf>,
+    /// Certificate that proves this client's identity to the farm
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "farm_key",
+        env = "CROSSDOCK_FARM_CERT",
+        hide_env_values = true
+    )]
+    pub farm_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "farm_cert",
+        env = "CROSSDOCK_FARM_KEY",
+        hide_env_values = true
+    )]
+    pub farm_key: Option<PathBuf>,
+    /// crossdock for workers of another CPU: linux/arm64=FILE
+    #[arg(long = "farm-executable", value_name = "PLATFORM=FILE")]
+    pub farm_executables: Vec<String>,
+    /// Seconds that a step waits for a worker of the farm before it is executed elsewhere, at last here
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub farm_wait: f64,
+}
+
+impl FarmArgs {
+    /// The farm, if one is asked for. It is not connected yet.
+    ///
+    /// # Errors
+    ///
+    /// A value that is none.
+    pub fn farm(&self) -> Result<Option<Arc<Farm>>> {
+        let Some(address) = self.farm.as_deref().filter(|address| !address.is_empty()) else {
+            return Ok(None);
+        };
+        let address: Address = address.parse().map_err(anyhow::Error::msg).context("--farm")?;
+        let mut settings = Settings::new(address);
+        for header in self.farm_headers.iter().filter(|header| !header.is_empty()) {
+            // The text is not told: it may be a token.
+            let (name, value) = header.split_once('=').context("--farm-header: the form is NAME=VALUE")?;
+            settings.headers.push((name.to_string(), Secret::new(value)));
+        }
+        settings.authority = self.farm_ca.clone();
+        settings.identity = match (&self.farm_cert, &self.farm_key) {
+            (Some(certificate), Some(key)) => {
+                Some(Identity { certificate: certificate.clone(), key: key.clone() })
+            }
+            _ => None,
+        };
+        let properties = self.farm_properties.iter().filter(|text| !text.is_empty());
+        let rules = properties
+            .map(|text| text.parse::<Rule>().map_err(anyhow::Error::msg).context("--farm-property"));
+        let mut executables = Vec::new();
+        for text in &self.farm_executables {
+            let form = || format!("--farm-executable {text}: the form is PLATFORM=FILE");
+            let (platform, path) = text.split_once('=').with_context(form)?;
+            let platform = values::platforms(&[platform.to_string()]).with_context(form)?.remove(0);
+            let path = std::path::absolute(path).with_context(form)?;
+            if !path.is_file() {
+                bail!("--farm-executable {text}: there is no such file");
+            }
+            executables.push((platform, path));
+        }
+        let wait = Duration::try_from_secs_f64(self.farm_wait);
+        let wait =
+            wait.with_context(|| format!("--farm-wait {}: it is a number of seconds", self.farm_wait))?;
+        let rules = rules.collect::<Result<_>>()?;
+        Ok(Some(Arc::new(Farm::new(Options { settings, rules, executables, wait })?)))
+    }
+
+    /// The options as words, for a build of which this is a part.
+    pub fn words(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let mut words = vec![("--farm-wait", self.farm_wait.to_string())];
+        let single = [
+            ("--farm", self.farm.clone()),
+            ("--farm-ca", path(&self.farm_ca)),
+            ("--farm-cert", path(&self.farm_cert)),
+            ("--farm-key", path(&self.farm_key)),
+        ];
+        words.extend(single.into_iter().filter_map(|(option, value)| Some((option, value?))));
+        for (option, values) in [
+            ("--farm-property", &self.farm_properties),
+            ("--farm-header", &self.farm_headers),
+            ("--farm-executable", &self.farm_executables),
+        ] {
+            words.extend(values.iter().map(|value| (option, value.clone())));
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        farm: FarmArgs,
+    }
+
+    fn args(words: &[&str]) -> FarmArgs {
+        Line::try_parse_from([&["build"], words].concat()).expect("options").farm
+    }
+
+    #[test]
+    fn wrong_values_are_told_and_secrets_are_not() {
+        assert!(args(&[]).farm().expect("none is asked for").is_none());
+        assert!(args(&["--farm", "grpc://localhost:1"]).farm().expect("a farm").is_some());
+        for (words, told) in [
+            (["--farm-property", "arm64"], "linux/arm64:ISA=aarch64"),
+            (["--farm-header", "hunter2"], "NAME=VALUE"),
+            (["--farm-header", "grpc-x=hunter2"], "gRPC"),
+            (["--farm-executable", "linux/arm64"], "PLATFORM=FILE"),
+            (["--farm-executable", "linux/arm64=/nope"], "no such file"),
+            (["--farm-wait", "-1"], "number of seconds"),
+            (["--farm-ca", "/nope"], "/nope"),
+            (["--farm-header", "authorization=Bearer hunter2"], "grpcs://"),
+        ] {
+            let address = if words[0] == "--farm-ca" { "grpcs://farm:1" } else { "grpc://farm:1" };
+            let option = words.join("=");
+            let Err(error) = args(&["--farm", address, &option]).farm() else {
+                panic!("{option} is accepted")
+            };
+            let error = format!("{error:#}");
+            assert!(error.contains(told) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_build_gets_the_same_options() {
+        let all = args(&["--farm", "grpc://a:1", "--farm-property", "linux/arm64:ISA=x", "--farm-wait", "3"]);
+        let words: Vec<String> =
+            all.words().into_iter().flat_map(|(option, value)| [option.to_string(), value]).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert_eq!(args(&words).words(), all.words());
+    }
+}

@@ -1,0 +1,345 @@
+//! `--farm`: steps on an engine of the Remote Execution API. The farm is in this process; its workers start
+//! the crossdock that they are sent.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crossdock_testkit::LayerTar;
+use crossdock_testkit::farm::{ActionResult, Behaviour, PROPERTY, TestFarm};
+use crossdock_testkit::foreign::{Cpu, hello_and_exit};
+
+use crate::support::{Ran, World, eventually, our_emulator};
+
+/// A world with a farm whose workers keep layers in the world.
+fn farm(world: &World) -> TestFarm {
+    TestFarm::start(4, &[("CROSSDOCK_FARM_CACHE", &world.text("worker")), ("CROSSDOCK_TRANSLATIONS", "0")])
+}
+
+/// Builds `t` on a farm, with times that do not differ.
+fn build(world: &World, farm: &TestFarm, dockerfile: &str, more: &[&str]) -> Ran {
+    let args = ["-t", "t", "--timestamp", "1000000000", "--farm", &farm.address];
+    world.build(dockerfile, &[&args[..], more].concat())
+}
+
+fn digest(world: &World, image: &str) -> String {
+    world.inspect(image)["Descriptor"]["digest"].as_str().expect("a digest").to_string()
+}
+
+/// The requests that cost something beside the connection.
+fn requests(farm: &TestFarm) -> BTreeMap<&'static str, usize> {
+    let mut requests = farm.take_requests();
+    requests.remove("GetCapabilities");
+    requests
+}
+
+/// Everything that a step can depend on.
+const DOCKERFILE: &str = r#"FROM base AS tools
+RUN mkdir -p /tools/sub && echo tool > /tools/tool && ln -s tool /tools/sub/link
+
+FROM base
+ARG WORD=default
+ENV NAME="a value"
+COPY d /d
+WORKDIR /work
+RUN --mount=type=bind,source=d,target=/in --mount=from=tools,source=/tools,target=/tools \
+    --mount=type=bind,source=d/a,target=/file,rw --mount=type=tmpfs,target=/memory \
+    cp -a /in /copy && cat /tools/tool /tools/sub/../tool > all && echo more >> /file && cat /file >> all && touch /memory/x
+RUN rm /d/a && mkdir -p made/deep && echo "$WORD $NAME" > made/deep/file && chmod 4711 made/deep/file && ln made/deep/file made/hard
+USER ann
+RUN id > /tmp/id; pwd >> /tmp/id; cat /etc/hosts | grep farmhost >> /tmp/id; hostname >> /tmp/id
+USER root
+RUN --network=none --mount=type=cache,target=/cache,id=c ls /cache; echo x >> /cache/count
+RUN <<EOT
+#!/bin/sh
+echo from a script > /script
+EOT
+"#;
+
+#[test]
+fn a_farm_makes_the_same_image() {
+    let world = World::with_base();
+    world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
+    let more = ["--build-arg", "WORD=given", "--add-host", "farmhost:10.1.2.3"];
+    let farm = farm(&world);
+    let built = build(&world, &farm, DOCKERFILE, &more);
+    assert!(built.err.contains(" on worker-1"), "{}", built.err);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+    built.ok();
+    let there = requests(&farm);
+    assert_eq!(there["Execute"], 6, "{there:?}");
+    assert_eq!(there["UpdateActionResult"], 6);
+    let of_farm = digest(&world, "t");
+
+    let here = World::with_base();
+    here.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
+    let args = [&["-t", "t", "--timestamp", "1000000000"], &more[..]].concat();
+    here.build(DOCKERFILE, &args).ok();
+    assert_eq!(of_farm, digest(&here, "t"));
+    assert_eq!(farm.take_requests().len(), 0);
+
+    // Another machine, whose checkout has other times: one request for each step, and the layers.
+    let second = World::with_base();
+    second.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
+    let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+    let file = std::fs::File::options().write(true).open(second.path("context/d/a")).expect("a file");
+    file.set_times(times).expect("set");
+    let built = build(&second, &farm, DOCKERFILE, &more);
+    assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
+    let found = requests(&farm);
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["GetActionResult", "Read"], "{found:?}");
+    assert_eq!(found["GetActionResult"], 6);
+    second.validate();
+    // What is known here asks nobody.
+    assert_eq!(build(&second, &farm, DOCKERFILE, &more).executed(), [""; 0]);
+    assert_eq!(farm.take_requests().len(), 0);
+}
+
+#[test]
+fn who_may_not_write_the_cache_uses_that_of_the_engine() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    farm.behave(|behaviour| behaviour.may_update = false);
+    let dockerfile = "FROM base\nRUN echo 1 > /1\n";
+    build(&world, &farm, dockerfile, &[]).ok();
+    assert!(!requests(&farm).contains_key("UpdateActionResult"));
+    let second = World::with_base();
+    build(&second, &farm, dockerfile, &[]).ok();
+    let found = requests(&farm);
+    assert_eq!(
+        (found["GetActionResult"], found.get("Execute"), found.get("Write")),
+        (2, None, None),
+        "{found:?}"
+    );
+    assert_eq!(digest(&world, "t"), digest(&second, "t"));
+    // --no-cache executes again, there.
+    build(&second, &farm, dockerfile, &["--no-cache"]).ok();
+    let again = requests(&farm);
+    assert_eq!((again.get("GetActionResult"), again["Execute"]), (None, 1), "{again:?}");
+}
+
+#[test]
+fn what_fails_there_fails_as_here() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let dockerfile = "FROM base\nRUN echo said; echo complained >&2; exit 7\n";
+    let there = build(&world, &farm, dockerfile, &[]);
+    assert!(there.err.contains(" said\n") && there.err.contains(" complained\n"), "{}", there.err);
+    let there = there.fails(1);
+    let here = world.build(dockerfile, &[]).fails(1);
+    let error = |text: &str| text.lines().find(|line| line.starts_with("error")).map(str::to_string);
+    assert!(error(&there).is_some_and(|error| error.contains("exit code: 7")), "{there}");
+    assert_eq!(error(&there), error(&here));
+    assert_eq!(farm.results(), 0, "failures are not kept");
+}
+
+#[test]
+fn other_cpus_run_emulated_where_no_worker_has_them() {
+    let world = World::new();
+    our_emulator();
+    world.busybox().file_mode("hello", hello_and_exit(Cpu::Arm64, 0), 0o755);
+    let dockerfile =
+        "FROM scratch\nCOPY busybox hello /\nRUN [\"/busybox\", \"sh\", \"-c\", \"/hello > /said\"]\n";
+    let farm = farm(&world);
+    let native = ["--farm-property", "linux/amd64:ISA=x86-64", "--farm-property", "linux/arm64:ISA=aarch64"];
+    let built = build(&world, &farm, dockerfile, &[&native[..], &["--platform", "linux/arm64"]].concat());
+    assert!(built.err.contains(" on worker-1") && !built.err.contains("runs here"), "{}", built.err);
+    built.ok();
+    assert_eq!(requests(&farm)["Execute"], 1);
+    let of_farm = digest(&world, "t");
+    let here = World::new();
+    here.busybox().file_mode("hello", hello_and_exit(Cpu::Arm64, 0), 0o755);
+    here.build(dockerfile, &["-t", "t", "--timestamp", "1000000000", "--platform", "linux/arm64"]).ok();
+    assert_eq!(of_farm, digest(&here, "t"));
+}
+
+#[test]
+fn native_workers_come_first() {
+    let world = World::new();
+    our_emulator();
+    world.busybox().file_mode("hello", hello_and_exit(Cpu::Arm64, 0), 0o755);
+    let dockerfile =
+        "FROM scratch\nCOPY busybox hello /\nRUN [\"/busybox\", \"sh\", \"-c\", \"/hello > /said\"]\n";
+    let farm = farm(&world);
+    // A worker that says to be of that CPU and is not refuses the step, which then goes on emulated.
+    let own = format!("linux/arm64={}", env!("CARGO_BIN_EXE_crossdock"));
+    let places = ["--farm-property", "linux/arm64:ISA=x86-64", "--farm-executable", &own];
+    build(&world, &farm, dockerfile, &[&places[..], &["--platform", "linux/arm64"]].concat()).ok();
+    let sent = requests(&farm);
+    assert_eq!((sent["Execute"], sent["UpdateActionResult"]), (2, 1), "{sent:?}");
+}
+
+#[test]
+fn what_no_worker_takes_runs_here() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let rule = ["--farm-property", "linux/amd64:ISA=sparc"];
+    let dockerfile = "FROM base\nRUN echo 1 > /1\n";
+    let built = build(&world, &farm, dockerfile, &rule);
+    assert!(built.err.contains("RUN echo 1 > /1") && built.err.contains("no worker"), "{}", built.err);
+    built.ok();
+    farm.behave(|behaviour| behaviour.queues_forever = true);
+    let built =
+        build(&world, &farm, dockerfile, &[&rule[..], &["--no-cache", "--farm-wait", "0.2"]].concat());
+    assert!(built.err.contains("no worker took it in 0.2 s"), "{}", built.err);
+    built.ok();
+    assert_eq!(farm.cancelled().len(), 1);
+    assert_eq!(world.sh("t", "cat /1"), "1\n");
+}
+
+#[test]
+fn secrets_and_rights_stay_here() {
+    let world = World::with_base();
+    std::fs::write(world.path("secret"), "hunter2-of-the-farm").expect("written");
+    let farm = farm(&world);
+    let dockerfile = "FROM base\nRUN --mount=type=secret,id=s cat /run/secrets/s | wc -c > /length\nRUN --security=insecure echo 1 > /1\n";
+    let secret = format!("id=s,src={}", world.text("secret"));
+    build(&world, &farm, dockerfile, &["--secret", &secret, "--allow", "security.insecure"]).ok();
+    assert_eq!(farm.take_requests().len(), 0);
+    let mounted = format!("{}:/here", world.text("context"));
+    build(&world, &farm, "FROM base\nRUN ls /here > /list\n", &["--volume", &mounted]).ok();
+    assert_eq!(farm.take_requests().len(), 0);
+}
+
+#[test]
+fn faults_end_in_the_right_image() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let dockerfile = "FROM base\nRUN head -c 700000 /bin/busybox > /1\nRUN echo 2 > /2\n";
+    let reference = {
+        let here = World::with_base();
+        here.build(dockerfile, &["-t", "t", "--timestamp", "1000000000"]).ok();
+        digest(&here, "t")
+    };
+    // The first build sends the executable, which takes the longest.
+    build(&world, &farm, dockerfile, &["--no-cache"]).ok();
+    let faults: [(&str, &str, fn(&mut Behaviour)); 8] = [
+        ("a lost blob", "", |farm| farm.forgets = 1),
+        ("broken streams", "", |farm| farm.breaks_streams = 2),
+        ("a lost worker", "", |farm| farm.loses_workers = 1),
+        ("a broken execution", "", |farm| farm.breaks_executions = 1),
+        ("a restart", "", |farm| {
+            farm.breaks_executions = 1;
+            farm.forgets_operations = true;
+        }),
+        ("a busy server", "", |farm| farm.unavailable = 3),
+        ("a killed command", "without an answer", |farm| farm.kills = 1),
+        ("a lie", "sent something else", |farm| farm.lies = 1),
+    ];
+    for (name, told, fault) in faults {
+        farm.behave(fault);
+        let built = build(&world, &farm, dockerfile, &["--no-cache"]);
+        assert_eq!(built.code, Some(0), "{name}: {}", built.err);
+        assert_eq!(built.err.contains("warning"), !told.is_empty(), "{name}: {}", built.err);
+        assert!(built.err.contains(told), "{name}: {}", built.err);
+        assert_eq!(digest(&world, "t"), reference, "{name}");
+    }
+    farm.behave(|behaviour| behaviour.latency = Duration::from_millis(50));
+    build(&world, &farm, dockerfile, &["--no-cache"]).ok();
+    assert_eq!(digest(&world, "t"), reference, "a slow server");
+}
+
+#[test]
+fn nothing_poisoned_enters_the_store() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let outside = world.path("outside");
+    let mut header = LayerTar::header(tar::EntryType::Regular, "x", 0o644);
+    let path = format!("../../../../../../../../..{}", outside.display());
+    header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+    let layer = LayerTar::new().raw(header, b"poison").finish();
+    farm.behave(|behaviour| behaviour.layer = Some(layer));
+    let dockerfile = "FROM base\nRUN echo 1 > /1\n";
+    let built = build(&world, &farm, dockerfile, &[]);
+    assert!(built.err.contains("warning"), "{}", built.err);
+    built.ok();
+    assert_eq!(world.sh("t", "cat /1"), "1\n");
+    assert!(!outside.exists());
+    farm.behave(|behaviour| behaviour.layer = None);
+
+    // A result that names another layer than it should, one that has lost its blob, one that is rubbish.
+    let other = "FROM base\nRUN echo 2 > /2\n";
+    let changes: [fn(&mut ActionResult); 3] = [
+        |result| {
+            if let Ok(mut record) = serde_json::from_slice::<serde_json::Value>(&result.stdout_raw) {
+                record["layer"]["diff_id"] = format!("sha256:{}", "0".repeat(64)).into();
+                result.stdout_raw = record.to_string().into_bytes();
+            }
+        },
+        |result| result.stdout_raw = b"{}".to_vec(),
+        |result| result.output_files.clear(),
+    ];
+    for change in changes {
+        build(&world, &farm, other, &["--no-cache"]).ok();
+        farm.change_results(change);
+        let second = World::with_base();
+        build(&second, &farm, other, &[]).ok();
+        assert_eq!(second.sh("t", "cat /2"), "2\n");
+        second.validate();
+    }
+    build(&world, &farm, other, &["--no-cache"]).ok();
+    farm.forget_blobs();
+    let second = World::with_base();
+    let built = build(&second, &farm, other, &[]);
+    assert!(built.err.contains("does not have the blob"), "{}", built.err);
+    built.ok();
+    assert_eq!(second.sh("t", "cat /2"), "2\n");
+}
+
+#[test]
+fn a_farm_that_cannot_be_used_is_told_once() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let dockerfile = "FROM base\nRUN echo 1 > /1\nRUN echo 2 > /2\n";
+    farm.behave(|behaviour| behaviour.token = Some("right".to_string()));
+    let token = ["--farm-header", "authorization=Bearer hunter2"];
+    let built = build(&world, &farm, dockerfile, &token);
+    assert_eq!(built.err.matches("warning").count(), 1, "{}", built.err);
+    assert!(built.err.contains("may have expired") && !built.err.contains("hunter2"), "{}", built.err);
+    built.ok();
+    assert_eq!(world.sh("t", "cat /1 /2"), "1\n2\n");
+    for (words, told) in [
+        (["--farm", "farm:8980"], "grpc[s]://HOST"),
+        (["--farm-property", "arm64"], "linux/arm64:ISA=aarch64"),
+        (["--farm-header", "hunter2"], "NAME=VALUE"),
+    ] {
+        let error = build(&world, &farm, dockerfile, &words).fails(1);
+        assert!(error.contains(told) && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn an_interrupted_build_cancels_its_executions() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let args = ["-t", "t", "--farm", &farm.address];
+    let mut running = world.building("FROM base\nRUN sleep 600\n", &args).start();
+    running.until_err(" on worker-1");
+    running.signal(rustix::process::Signal::INT);
+    running.wait();
+    eventually("a cancellation", || farm.cancelled().len() == 1);
+    // A step that fails ends the others, which are there.
+    let start = Instant::now();
+    let dockerfile = "FROM base AS a\nRUN sleep 600\nFROM base AS b\nRUN sleep 1; false\nFROM base\nCOPY --from=a / /a\nCOPY --from=b / /b\n";
+    build(&world, &farm, dockerfile, &[]).fails(1);
+    assert!(start.elapsed() < Duration::from_secs(60));
+    eventually("another cancellation", || farm.cancelled().len() == 2);
+}
+
+#[test]
+fn bake_and_the_environment_lead_to_the_farm() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    world.file("Dockerfile", "FROM base\nARG N\nRUN echo $N > /n\n");
+    std::fs::write(
+        world.path("docker-bake.hcl"),
+        "group \"default\" { targets = [\"one\", \"two\"] }\ntarget \"one\" {\n context = \"context\"\n args = { N = 1 }\n tags = [\"one\"]\n}\ntarget \"two\" {\n context = \"context\"\n args = { N = 2 }\n tags = [\"two\"]\n}\n",
+    )
+    .expect("written");
+    let property = format!("linux/amd64:{}={}", PROPERTY.0, PROPERTY.1);
+    world.run(&["bake", "--farm", &farm.address, "--farm-property", &property]).ok();
+    assert_eq!(requests(&farm)["Execute"], 2);
+    assert_eq!((world.sh("one", "cat /n"), world.sh("two", "cat /n")), ("1\n".into(), "2\n".into()));
+    let built = world.building("FROM base\nRUN echo 3 > /n\n", &["-t", "three"]);
+    built.env("CROSSDOCK_FARM", &farm.address).env("CROSSDOCK_FARM_PROPERTIES", &property).run().ok();
+    assert_eq!(requests(&farm)["Execute"], 1);
+}

@@ -1,0 +1,92 @@
+//! Orders as actions: which files are sent, and under which names.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crossdock_builder::away::order::Package;
+use crossdock_farm::{Action, Blob, Command, Content, Digest, FarmError, InputRoot};
+use crossdock_oci::digest::Hasher;
+use crossdock_oci::media_type::Compression;
+use crossdock_oci::{Digest as Sha256, Store};
+
+use super::result::{ANSWER, LAYER};
+
+/// The program of actions under keys. It is never started: such an action only names a result.
+const KEY_PROGRAM: &str = "crossdock-step";
+/// Raised when the form of results under keys changes.
+const KEY_VERSION: &str = "1";
+
+/// The action that stands for the key of a step.
+pub fn of_key(key: &Sha256) -> Action {
+    let arguments = [KEY_PROGRAM, KEY_VERSION, key.as_str()].map(str::to_string).to_vec();
+    let command = Command { arguments, outputs: vec![LAYER.to_string()], properties: Vec::new() };
+    Action::new(&command, InputRoot::default())
+}
+
+/// The action of a package.
+///
+/// # Errors
+///
+/// A file cannot be read, or a layer has no SHA-256.
+pub fn action(
+    store: &Store,
+    package: &Package,
+    executable: Blob,
+    emulator: Option<Blob>,
+    properties: &[(String, String)],
+) -> Result<Action, FarmError> {
+    let mut root = InputRoot::default();
+    root.file("crossdock", executable, true);
+    if let Some(emulator) = emulator {
+        root.file("crossdock-emu", emulator, true);
+    }
+    let order = serde_json::to_vec(&package.order).expect("an order has string keys only");
+    root.file("order.json", Blob::of(order), false);
+    for layer in package.order.layers() {
+        let descriptor = &layer.descriptor;
+        let digest = Digest::new(descriptor.digest.clone(), descriptor.size);
+        let digest = digest
+            .ok_or_else(|| FarmError::Settings(format!("the layer {} has no SHA-256", descriptor.digest)))?;
+        let path = store.blob_path(&descriptor.digest);
+        if !path.is_file() {
+            let text = format!("the layer {} is unpacked here, but its archive is gone", descriptor.digest);
+            return Err(FarmError::Io {
+                doing: "send the layers below".into(),
+                source: std::io::Error::other(text),
+            });
+        }
+        // Layers are compressed already, as a rule.
+        let is_plain = Compression::of_media_type(&descriptor.media_type) == Compression::None;
+        let content = Content::File(path, is_plain);
+        root.file(format!("layers/{}", digest.hex()), Blob { digest, content }, false);
+    }
+    for (number, path) in package.files.iter().enumerate() {
+        root.file(format!("files/{number}"), blob_of_file(path)?, false);
+    }
+    // A worker's process may have no HOME, so the store that nobody keeps lies in the action's directory.
+    let arguments = ["./crossdock", "--root", ".crossdock", "perform", "order.json"];
+    let arguments = arguments.map(str::to_string).to_vec();
+    let outputs = [LAYER, ANSWER].map(str::to_string).to_vec();
+    let command = Command { arguments, outputs, properties: properties.to_vec() };
+    Ok(Action::new(&command, root))
+}
+
+/// A file as a blob.
+pub fn blob_of_file(path: &Path) -> Result<Blob, FarmError> {
+    let failed = |source| FarmError::File { path: path.to_path_buf(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hasher = Hasher::sha256();
+    let mut buffer = vec![0; 256 << 10];
+    let mut size = 0;
+    loop {
+        let length = file.read(&mut buffer).map_err(failed)?;
+        if length == 0 {
+            break;
+        }
+        hasher.update(&buffer[..length]);
+        size += length as u64;
+    }
+    let digest = Digest::new(hasher.finish(), size).expect("the hasher makes SHA-256");
+    Ok(Blob { digest, content: Content::File(path.to_path_buf(), true) })
+}

@@ -1,0 +1,284 @@
+//! RUN steps on an engine of the Remote Execution API: the builder's orders become actions, and their
+//! results layers of the store. `docs/dev/farm.md` says what is sent and what is believed.
+
+mod action;
+pub mod places;
+mod result;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crossdock_builder::away::order::{Package, Task};
+use crossdock_builder::{Environment, ErrorKind, Event, Record, StepId, Wait};
+use crossdock_farm::{ActionResult, Blob, Client, Execution, FarmError, Policy, Stage};
+use crossdock_oci::Digest;
+
+use self::places::{Place, Places, Rule};
+use self::result::{Outcome, Reading};
+
+/// How often blobs that the farm has lost are sent again for one execution.
+const SENDS_MAX: u32 = 3;
+
+/// What the user says of a farm.
+#[derive(Debug)]
+pub struct Options {
+    /// How it is reached.
+    pub settings: crossdock_farm::Settings,
+    /// Which properties workers need.
+    pub rules: Vec<Rule>,
+    /// crossdock for workers of other CPUs.
+    pub executables: Vec<(crossdock_platform::Platform, PathBuf)>,
+    /// How long a step waits for a worker before it goes on elsewhere.
+    pub wait: Duration,
+}
+
+/// A farm, which is connected when the first step asks for it.
+pub struct Farm {
+    options: Options,
+    client: OnceLock<Option<Client>>,
+    /// Whether it failed for good: steps no longer ask.
+    is_down: AtomicBool,
+    /// Executables that were read for their digests.
+    executables: Mutex<HashMap<PathBuf, Blob>>,
+}
+
+/// Why a step is not executed in one place.
+enum Unplaced {
+    /// The command failed, or the build ended: so does the step.
+    Error(ErrorKind),
+    /// The farm failed.
+    Farm(FarmError),
+    /// This place does not take it, for a reason that ends a sentence.
+    Reason(String),
+}
+
+impl From<FarmError> for Unplaced {
+    fn from(error: FarmError) -> Unplaced {
+        Unplaced::Farm(error)
+    }
+}
+
+impl Farm {
+    /// A farm that nobody has asked yet.
+    ///
+    /// # Errors
+    ///
+    /// The settings contradict each other, or name files that cannot be read.
+    pub fn new(options: Options) -> anyhow::Result<Farm> {
+        crossdock_farm::check(&options.settings)?;
+        let (client, is_down, executables) = Default::default();
+        Ok(Farm { options, client, is_down, executables })
+    }
+
+    /// Cancels what is under way there.
+    pub fn cancel_all(&self) {
+        self.is_down.store(true, Ordering::SeqCst);
+        if let Some(Some(client)) = self.client.get() {
+            client.cancel_all();
+        }
+    }
+
+    /// The connection, unless the farm failed for good.
+    fn client(&self, env: &Environment<'_>) -> Option<&Client> {
+        let connect = || match Client::connect(self.options.settings.clone()) {
+            Ok(client) => Some(client),
+            Err(error) => {
+                self.fail(env, &error);
+                None
+            }
+        };
+        let client = self.client.get_or_init(connect).as_ref();
+        client.filter(|_| !self.is_down.load(Ordering::SeqCst))
+    }
+
+    /// Gives the farm up, and tells so once.
+    fn fail(&self, env: &Environment<'_>, error: &FarmError) {
+        if !self.is_down.swap(true, Ordering::SeqCst) {
+            warn(env, format!("the farm is not used, steps run here: {error}"));
+        }
+    }
+
+    /// Tells what went wrong with one step, or gives the farm up if it went wrong for all.
+    fn tell(&self, env: &Environment<'_>, name: &str, error: &FarmError) {
+        match error {
+            FarmError::Stopped => {}
+            FarmError::Unreachable { .. }
+            | FarmError::Unauthorised { .. }
+            | FarmError::Unfit { .. }
+            | FarmError::Settings(_)
+            | FarmError::File { .. } => self.fail(env, error),
+            _ => warn(env, format!("{name}: {error}")),
+        }
+    }
+
+    /// The executable at a path as a blob; read once.
+    fn executable(&self, path: &Path) -> Result<Blob, FarmError> {
+        let mut known = self.executables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(blob) = known.get(path) {
+            return Ok(blob.clone());
+        }
+        let blob = action::blob_of_file(path)?;
+        known.insert(path.to_path_buf(), blob.clone());
+        Ok(blob)
+    }
+
+    /// Executes a package in one place; says whether the result was known.
+    fn execute(
+        &self,
+        (env, client): (&Environment<'_>, &Client),
+        task: &Task<'_>,
+        package: &Package,
+        place: &Place,
+    ) -> Result<(Record, bool), Unplaced> {
+        let executable = self.executable(&place.executable)?;
+        let emulator = package.emulator.as_deref().filter(|_| place.is_emulated);
+        let emulator = emulator.map(|path| self.executable(path)).transpose()?;
+        let action = action::action(env.store, package, executable, emulator, &place.properties)?;
+        let reading = Reading { env, client, task };
+        if task.use_cache
+            && let Some(known) = client.action_result(&action.digest, &[result::ANSWER])?
+        {
+            match self.fetched(&reading, &known) {
+                Ok(record) => return Ok((record, true)),
+                // A result that cannot be used is no result.
+                Err(Unplaced::Farm(error)) => {
+                    warn(env, format!("{}: a cached result is not used: {error}", task.name))
+                }
+                Err(Unplaced::Reason(reason)) => {
+                    warn(env, format!("{}: a cached result is not used: {reason}", task.name));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut sends = 0;
+        let mut placed = None;
+        let place = |placed: &mut Option<String>, worker: String| {
+            if placed.as_ref() != Some(&worker) {
+                *placed = Some(worker.clone());
+                env.events.event(Event::Placed { step: task.step, worker });
+            }
+        };
+        let executed = loop {
+            env.events.event(Event::Waiting { step: task.step, wait: Wait::Upload });
+            client.send(&action.blobs)?;
+            env.events.event(Event::Waiting { step: task.step, wait: Wait::Worker });
+            let mut is_executing = false;
+            let mut told = |stage: Stage| match stage {
+                Stage::Queued if !is_executing => {}
+                // Its worker was lost.
+                Stage::Queued => env.events.event(Event::Waiting { step: task.step, wait: Wait::Worker }),
+                Stage::Executing(worker) => {
+                    if !std::mem::replace(&mut is_executing, true) {
+                        env.events.event(Event::Executing { step: task.step });
+                    }
+                    // Most servers tell the name only with the result.
+                    place(&mut placed, worker);
+                }
+            };
+            let mut policy = Policy {
+                skip_cache: !task.use_cache,
+                wait: self.options.wait,
+                inline: &[result::ANSWER],
+                is_stopped: &|| env.stop.is_set() || self.is_down.load(Ordering::SeqCst),
+                told: &mut told,
+            };
+            sends += 1;
+            match client.execute(&action.digest, &mut policy) {
+                Err(FarmError::Missing(_)) if sends < SENDS_MAX => {}
+                Err(FarmError::Stopped) => return Err(Unplaced::Error(ErrorKind::Cancelled)),
+                other => break other?,
+            }
+        };
+        match executed {
+            Execution::NotTaken => {
+                let seconds = self.options.wait.as_secs_f64();
+                Err(Unplaced::Reason(format!("no worker took it in {seconds} s")))
+            }
+            Execution::Done { result, is_cached, .. } => {
+                if !is_cached {
+                    place(&mut placed, result.worker.clone());
+                    reading.tell_output(&result);
+                }
+                Ok((self.fetched(&reading, &result)?, is_cached))
+            }
+        }
+    }
+
+    /// The record of a result, whose layer is then here.
+    fn fetched(&self, reading: &Reading<'_>, result: &ActionResult) -> Result<Record, Unplaced> {
+        match reading.outcome(result)? {
+            Outcome::Done(record) => Ok(*record),
+            Outcome::Failed(error) => Err(Unplaced::Error(error)),
+            Outcome::Unusable(reason) => Err(Unplaced::Reason(reason)),
+        }
+    }
+}
+
+fn warn(env: &Environment<'_>, message: String) {
+    env.events.event(Event::Warning { message, lines: None });
+}
+
+impl crossdock_builder::Farm for Farm {
+    fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Record> {
+        let client = self.client(env)?;
+        let name = format!("step {step}");
+        let known = client.action_result(&action::of_key(key).digest, &[]);
+        let known = known.and_then(|known| match known {
+            Some(known) => result::of_key(env, client, step, &known),
+            None => Ok(None),
+        });
+        known.unwrap_or_else(|error| {
+            self.tell(env, &name, &error);
+            None
+        })
+    }
+
+    fn carry_out(&self, env: &Environment<'_>, task: &Task<'_>) -> Result<Option<(Record, bool)>, ErrorKind> {
+        let Some(client) = self.client(env) else { return Ok(None) };
+        let package = match (task.package)() {
+            Ok(package) => package,
+            Err(error @ ErrorKind::Emulator { .. }) => {
+                warn(env, format!("{} runs here: {error}", task.name));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let places = Places { rules: &self.options.rules, executables: &self.options.executables };
+        let (places, mut reasons) = places.of(task.platform, package.emulator.is_some());
+        for place in places {
+            match self.execute((env, client), task, &package, &place) {
+                Ok((record, is_known)) => {
+                    self.note(env, client, task, &record);
+                    return Ok(Some((record, is_known)));
+                }
+                Err(Unplaced::Error(error)) => return Err(error),
+                Err(Unplaced::Reason(reason)) => reasons.push(format!("{}: {reason}", place.name)),
+                Err(Unplaced::Farm(error)) => {
+                    self.tell(env, &format!("{} does not run {}", task.name, place.name), &error);
+                    if self.is_down.load(Ordering::SeqCst) {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        if !reasons.is_empty() {
+            warn(env, format!("{} runs here: {}", task.name, reasons.join("; ")));
+        }
+        Ok(None)
+    }
+}
+
+impl Farm {
+    /// Writes a result under the step's key, for machines whose layers below have other times.
+    fn note(&self, env: &Environment<'_>, client: &Client, task: &Task<'_>, record: &Record) {
+        let action = action::of_key(task.key);
+        let sent = client.send(&action.blobs);
+        let result = result::for_key(record);
+        if let Err(error) = sent.and_then(|()| client.update_action_result(&action.digest, &result)) {
+            self.tell(env, &format!("{}: the result is not noted for others", task.name), &error);
+        }
+    }
+}

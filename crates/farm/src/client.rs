@@ -1,0 +1,145 @@
+//! The client: a connection, what the server can do, and requests that are repeated.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
+use bazel_remote_apis::build::bazel::remote::execution::v2::capabilities_client::CapabilitiesClient;
+use tokio::runtime::Runtime;
+use tonic::{Code, Request, Response, Status};
+
+use crate::Result;
+use crate::capabilities::Capabilities;
+use crate::channel::{Connection, connection};
+use crate::digest::Digest;
+use crate::error::FarmError;
+use crate::settings::Settings;
+
+/// The first pause before a request is repeated; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest message that is taken: what servers send at most is 4 MiB, unless they are set up otherwise.
+pub(crate) const MESSAGE_MAX: usize = 16 << 20;
+
+/// A farm. Its functions may be called from several threads at once.
+pub struct Client {
+    pub(crate) settings: Settings,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) connection: Connection,
+    /// Blobs that are being sent: others wait.
+    pub(crate) sending: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Names of the executions under way.
+    pub(crate) operations: Mutex<BTreeSet<String>>,
+    /// Drives the connection. Dropped last.
+    runtime: Runtime,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Client {
+    /// Connects, and asks what the server can do.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer, refuses this client, or lacks what is needed: executions, SHA-256.
+    pub fn connect(settings: Settings) -> Result<Client> {
+        let started = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = started.map_err(|e| FarmError::io("start threads for the farm", e))?;
+        let connection = {
+            let _inside = runtime.enter();
+            connection(&settings)?
+        };
+        let mut client = Client {
+            settings,
+            capabilities: Capabilities::default(),
+            connection,
+            sending: Mutex::default(),
+            operations: Mutex::default(),
+            runtime,
+        };
+        let asked = client.wait(client.repeat("GetCapabilities", || async {
+            let mut service = CapabilitiesClient::new(client.connection.clone());
+            let instance_name = client.settings.address.instance.clone();
+            service.get_capabilities(client.request(reapi::GetCapabilitiesRequest { instance_name })).await
+        }))?;
+        let unfit = |reason| FarmError::Unfit { farm: client.name(), reason };
+        client.capabilities = Capabilities::read(&asked).map_err(unfit)?;
+        Ok(client)
+    }
+
+    /// What the server can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The farm's address, for messages.
+    pub fn name(&self) -> String {
+        self.settings.address.to_string()
+    }
+
+    /// The instance that requests are for.
+    pub(crate) fn instance(&self) -> String {
+        self.settings.address.instance.clone()
+    }
+
+    /// A request with a deadline.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.settings.patience);
+        request
+    }
+
+    /// Waits for the end of something asynchronous.
+    pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Makes a request until it succeeds, or fails for a reason that another attempt does not remove.
+    pub(crate) async fn repeat<T, F>(&self, what: &str, ask: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<Response<T>, Status>>,
+    {
+        let mut attempt = 0;
+        loop {
+            match ask().await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => self.pause(what, &status, &mut attempt).await?,
+            }
+        }
+    }
+
+    /// Pauses before another attempt, or gives up with the error of the last one.
+    pub(crate) async fn pause(&self, what: &str, status: &Status, attempt: &mut u32) -> Result<()> {
+        if !is_passing(status) || *attempt >= self.settings.retries {
+            let name = self.name();
+            return Err(match FarmError::of_status(&name, status) {
+                FarmError::Unreachable { farm, reason } => {
+                    FarmError::Unreachable { farm, reason: format!("{reason} ({what})") }
+                }
+                other => other,
+            });
+        }
+        let pause = PAUSE.saturating_mul(1 << (*attempt).min(16)).min(PAUSE_MAX);
+        *attempt += 1;
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Whether another attempt may succeed. What a broken connection gives is `UNKNOWN` or `INTERNAL`, too.
+pub(crate) fn is_passing(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded => true,
+        Code::Unknown | Code::Internal | Code::Cancelled => is_broken(status),
+        _ => false,
+    }
+}
+
+/// Whether the connection broke, rather than the server answered.
+fn is_broken(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
