@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often the first request is repeated.
-const CONNECT_RETRIES: u32 = 2;
+const CONNECT_RETRIES: u32 = 3;
 /// Longest message that is taken: what servers send at most is 4 MiB, unless they are set up otherwise.
 pub(crate) const MESSAGE_MAX: usize = 16 << 20;
 

@@ -261,6 +261,9 @@ fn secrets_and_rights_stay_here() {
     assert_eq!(farm.take_requests().len(), 0);
 }
 
+/// What makes a farm misbehave.
+type Fault = fn(&mut Behaviour);
+
 #[test]
 fn faults_end_in_the_right_image() {
     let world = World::with_base();
@@ -273,7 +276,7 @@ fn faults_end_in_the_right_image() {
     };
     // The first build sends the executable, which takes the longest.
     build(&world, &farm, dockerfile, &["--no-cache"]).ok();
-    let faults: [(&str, &str, fn(&mut Behaviour)); 8] = [
+    let faults: [(&str, &str, Fault); 8] = [
         ("a lost blob", "", |farm| farm.forgets = 1),
         ("broken streams", "", |farm| farm.breaks_streams = 2),
         ("a lost worker", "", |farm| farm.loses_workers = 1),
