@@ -17,6 +17,20 @@ const SUITE: &str = "sid";
 ///
 /// The package cannot be had.
 pub fn fetch(package: &str, file: &str) -> Result<PathBuf> {
+    unpacked(package, file, &["download"])
+}
+
+/// The same with every package that it depends on, for a program with libraries.
+///
+/// # Errors
+///
+/// A package cannot be had.
+pub fn fetch_with_libraries(package: &str, file: &str) -> Result<PathBuf> {
+    unpacked(package, file, &["install", "--download-only", "--no-install-recommends", "--yes"])
+}
+
+/// The program of a package that these words of apt-get download.
+fn unpacked(package: &str, file: &str, words: &[&str]) -> Result<PathBuf> {
     let directory = checkout().join("target/clients");
     let path = directory.join(package).join(file);
     if path.exists() {
@@ -28,14 +42,17 @@ pub fn fetch(package: &str, file: &str) -> Result<PathBuf> {
         let part = work.join(part);
         std::fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
     }
-    let sources = work.join("sources.list");
+    let (sources, status) = (work.join("sources.list"), work.join("status"));
     let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
     std::fs::write(&sources, format!("deb [signed-by={key}] {} {SUITE} main\n", mirror()?))?;
+    // No package counts as installed.
+    std::fs::write(&status, "")?;
     let apt = || {
         let mut command = Command::new("apt-get");
         let show = |path: &Path| path.display().to_string();
         for (name, value) in [
             ("Dir::State::Lists", show(&work.join("lists"))),
+            ("Dir::State::Status", show(&status)),
             ("Dir::Cache", show(&work.join("cache"))),
             ("Dir::Etc::SourceList", show(&sources)),
             ("Dir::Etc::SourceParts", show(&work.join("none"))),
@@ -48,12 +65,21 @@ pub fn fetch(package: &str, file: &str) -> Result<PathBuf> {
         command
     };
     run(apt().arg("update"))?;
-    run(apt().args(["download", package]))?;
-    let found = std::fs::read_dir(&work)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut debs = found.filter(|path| path.extension().is_some_and(|kind| kind == "deb"));
-    let Some(deb) = debs.next() else { bail!("apt-get has downloaded no {package}") };
+    run(apt().args(words).arg(package))?;
     let partial = directory.join(format!("{package}.partial"));
-    output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&partial))?;
+    let mut found = 0;
+    for place in [work.clone(), work.join("cache/archives")] {
+        for entry in std::fs::read_dir(&place)? {
+            let deb = entry?.path();
+            if deb.extension().is_some_and(|kind| kind == "deb") {
+                output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&partial))?;
+                found += 1;
+            }
+        }
+    }
+    if found == 0 {
+        bail!("apt-get has downloaded no {package}");
+    }
     std::fs::rename(&partial, directory.join(package))?;
     std::fs::remove_dir_all(&work)?;
     Ok(path)

@@ -52,6 +52,7 @@ pub fn test(filter: &[&str]) -> Result<()> {
     for client in ["docker-buildx", "docker-compose"] {
         clients::fetch(client, &format!("usr/libexec/docker/cli-plugins/{client}"))?;
     }
+    clients::fetch_with_libraries("justbuild", "usr/bin/justbuild")?;
     let machine = Machine::before()?;
     let result = check_all(filter);
     let left = machine.check();

@@ -25,7 +25,7 @@ use crate::error::FarmError;
 use crate::settings::Settings;
 
 /// How long a name is looked up and a connection is tried.
-const CONNECT_TIME: Duration = Duration::from_secs(20);
+const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// A connection without a sign of life for this long is asked for one, since executions may be silent for
 /// hours: by TCP, as HTTP/2's pings make many servers hang up (gRPC's core allows one in five minutes).
 const KEEP_ALIVE: Duration = Duration::from_secs(20);

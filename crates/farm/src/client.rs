@@ -20,6 +20,8 @@ use crate::settings::Settings;
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often the first request is repeated.
+const CONNECT_RETRIES: u32 = 3;
 /// Longest message that is taken: what servers send at most is 4 MiB, unless they are set up otherwise.
 pub(crate) const MESSAGE_MAX: usize = 16 << 20;
 
@@ -61,11 +63,15 @@ impl Client {
             operations: Mutex::default(),
             runtime,
         };
+        // Nothing is lost yet by going on without the farm.
+        let retries = client.settings.retries;
+        client.settings.retries = retries.min(CONNECT_RETRIES);
         let asked = client.wait(client.repeat("GetCapabilities", || async {
             let mut service = CapabilitiesClient::new(client.connection.clone());
             let instance_name = client.settings.address.instance.clone();
             service.get_capabilities(client.request(reapi::GetCapabilitiesRequest { instance_name })).await
         }))?;
+        client.settings.retries = retries;
         let unfit = |reason| FarmError::Unfit { farm: client.name(), reason };
         client.capabilities = Capabilities::read(&asked).map_err(unfit)?;
         Ok(client)

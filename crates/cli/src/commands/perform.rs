@@ -76,6 +76,7 @@ pub fn perform(session: &Session, args: &PerformArgs) -> Result<u8> {
     }
     let text = serde_json::to_vec(&answer).expect("an answer has string keys only");
     fs::write(directory.join("result.json"), text).context("write the answer")?;
+    crossdock_sandbox::compile_images(store.root());
     collect(&store);
     Ok(match answer {
         Answer::Done { .. } => 0,

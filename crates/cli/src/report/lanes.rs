@@ -1,10 +1,11 @@
-//! Steps and transfers sorted into lanes, one per platform, and rows in which nothing overlaps.
+//! Steps and transfers sorted into lanes, one per platform and worker of a farm, and rows in which nothing
+//! overlaps.
 
 use super::record::{Record, StepRecord, TransferRecord};
 
-/// What belongs to one platform.
+/// What belongs to one platform, or to one worker of a farm.
 pub struct Lane<'r> {
-    /// The platform, or `registry` for transfers that name none.
+    /// The platform, with the worker if there is one; or `registry` for transfers that name none.
     pub name: String,
     /// A name (the stage), and its steps in the order of their begins.
     pub rows: Vec<(String, Vec<&'r StepRecord>)>,
@@ -13,17 +14,18 @@ pub struct Lane<'r> {
 
 /// The lanes in the order of the platforms.
 pub fn lanes(record: &Record) -> Vec<Lane<'_>> {
-    let mut names: Vec<&str> = record.platforms.iter().map(String::as_str).collect();
-    names.extend(record.steps.iter().map(|step| step.target.as_str()));
+    let mut names: Vec<String> = record.platforms.clone();
+    names.extend(record.steps.iter().map(lane_of));
     let mut lanes: Vec<Lane<'_>> = Vec::new();
     let empty = |name: &str| Lane { name: name.to_string(), rows: Vec::new(), transfers: Vec::new() };
     for name in names {
         if !lanes.iter().any(|lane| lane.name == name) {
-            lanes.push(empty(name));
+            lanes.push(empty(&name));
         }
     }
     for step in &record.steps {
-        let lane = lanes.iter_mut().find(|lane| lane.name == step.target).expect("each target has a lane");
+        let name = lane_of(step);
+        let lane = lanes.iter_mut().find(|lane| lane.name == name).expect("each target has a lane");
         match lane.rows.iter_mut().find(|(stage, _)| *stage == step.stage) {
             Some((_, steps)) => steps.push(step),
             None => lane.rows.push((step.stage.clone(), vec![step])),
@@ -50,6 +52,15 @@ pub fn lanes(record: &Record) -> Vec<Lane<'_>> {
     lanes
 }
 
+/// The lane of a step.
+fn lane_of(step: &StepRecord) -> String {
+    match step.worker.as_deref() {
+        None => step.target.clone(),
+        Some("") => format!("{} on the farm", step.target),
+        Some(worker) => format!("{} on {worker}", step.target),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::record::tests::record;
@@ -70,5 +81,14 @@ mod tests {
             lanes[1].rows.iter().map(|(name, s)| (name.as_str(), s.len())).collect();
         assert_eq!(rows, [("a", 1), ("0", 3)]);
         assert_eq!((lanes[1].transfers.len(), lanes[2].transfers.len()), (2, 1), "these two overlap");
+    }
+
+    #[test]
+    fn each_worker_has_a_lane() {
+        let mut record = record();
+        record.steps[1].worker = Some("one".to_string());
+        record.steps[2].worker = Some(String::new());
+        let names: Vec<String> = lanes(&record).into_iter().map(|lane| lane.name).collect();
+        assert_eq!(names, ["linux/arm64", "linux/arm64 on one", "linux/arm64 on the farm"]);
     }
 }

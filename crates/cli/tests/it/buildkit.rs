@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crossdock_testkit::farm::TestFarm;
 use serde_json::Value;
 
 use crate::support::{Ran, Registry, Running, World, grep, our_emulator};
@@ -118,6 +119,17 @@ fn a_result_goes_where_the_client_wants_it() {
     let two = [format!("type=tar,dest={}", out("d.tar")), format!("type=local,dest={}", out("d"))];
     served.build(STEPS, &["-o", &two[0], "-o", &two[1]]).ok();
     assert!(world.path("d.tar").exists() && world.path("d/f").exists());
+}
+
+#[test]
+fn steps_of_clients_run_on_a_farm() {
+    let mut served = Served::new();
+    served.running = None;
+    let farm = TestFarm::start(2, &[("CROSSDOCK_FARM_CACHE", &served.world.text("worker"))]);
+    served.start_with(&["--farm", &farm.address]);
+    served.world.file("f", "data");
+    assert_eq!(served.result(STEPS, &[], "x"), "1\n");
+    assert_eq!(farm.take_requests()["Execute"], 1);
 }
 
 #[test]

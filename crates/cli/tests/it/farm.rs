@@ -2,13 +2,15 @@
 //! the crossdock that they are sent.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crossdock_testkit::LayerTar;
 use crossdock_testkit::farm::{ActionResult, Behaviour, PROPERTY, TestFarm};
 use crossdock_testkit::foreign::{Cpu, hello_and_exit};
 
-use crate::support::{Ran, World, eventually, our_emulator};
+use crate::support::{Ran, Running, World, eventually, our_emulator};
 
 /// A world with a farm whose workers keep layers in the world.
 fn farm(world: &World) -> TestFarm {
@@ -23,6 +25,65 @@ fn build(world: &World, farm: &TestFarm, dockerfile: &str, more: &[&str]) -> Ran
 
 fn digest(world: &World, image: &str) -> String {
     world.inspect(image)["Descriptor"]["digest"].as_str().expect("a digest").to_string()
+}
+
+/// `just execute` of justbuild, an engine on one machine, with the libraries of its own distribution.
+struct Just {
+    _running: Running,
+    address: String,
+}
+
+impl Just {
+    fn start(world: &World) -> Just {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the checkout");
+        let root = checkout.join("target/clients/justbuild/usr");
+        let libraries = root.join("lib/x86_64-linux-gnu");
+        let program = root.join("bin/justbuild");
+        assert!(program.exists(), "{} is missing: cargo xtask test fetches it", program.display());
+        let info = world.path("just.json");
+        let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
+        command.arg("--library-path").arg(&libraries).arg(program);
+        command.args(["execute", "--compatible", "--plain-log", "--info-file"]).arg(&info);
+        command.arg("--local-build-root").arg(world.path("just"));
+        command.env_clear().env("CROSSDOCK_FARM_CACHE", world.path("worker"));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let running = Running(child.expect("it starts"));
+        let port = || {
+            let text = std::fs::read_to_string(&info).ok()?;
+            serde_json::from_str::<serde_json::Value>(&text).ok()?["port"].as_u64()
+        };
+        eventually("a port", || port().is_some());
+        // Its resource names have an instance, whichever.
+        let address = format!("grpc://127.0.0.1:{}/remote-execution", port().expect("there is one"));
+        Just { _running: running, address }
+    }
+}
+
+#[test]
+fn an_engine_of_others_makes_the_same_image() {
+    let world = World::with_base();
+    let just = Just::start(&world);
+    let files = |world: &World| {
+        world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
+    };
+    files(&world);
+    let args = ["-t", "t", "--timestamp", "1000000000", "--add-host", "farmhost:10.1.2.3"];
+    let built = world.build(DOCKERFILE, &[&args[..], &["--farm", &just.address]].concat());
+    assert_eq!(built.err.matches(" on the farm\n").count(), 6, "{}", built.err);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+    built.ok();
+    let here = World::with_base();
+    files(&here);
+    here.build(DOCKERFILE, &args).ok();
+    assert_eq!(digest(&world, "t"), digest(&here, "t"));
+    // It keeps results of the actions that it executed.
+    let built = world.crossdock_at(&world.path("second"), &["load", "--quiet"]);
+    built.input(crate::support::base_archive()).ok();
+    let words = ["build", "--progress", "plain", "-t", "t", "--timestamp", "1000000000"];
+    let more = ["--add-host", "farmhost:10.1.2.3", "--farm", &just.address, "context"];
+    let built = world.crossdock_at(&world.path("second"), &[&words[..], &more].concat()).run();
+    assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
+    built.ok();
 }
 
 /// The requests that cost something beside the connection.
@@ -200,6 +261,9 @@ fn secrets_and_rights_stay_here() {
     assert_eq!(farm.take_requests().len(), 0);
 }
 
+/// What makes a farm misbehave.
+type Fault = fn(&mut Behaviour);
+
 #[test]
 fn faults_end_in_the_right_image() {
     let world = World::with_base();
@@ -212,7 +276,7 @@ fn faults_end_in_the_right_image() {
     };
     // The first build sends the executable, which takes the longest.
     build(&world, &farm, dockerfile, &["--no-cache"]).ok();
-    let faults: [(&str, &str, fn(&mut Behaviour)); 8] = [
+    let faults: [(&str, &str, Fault); 8] = [
         ("a lost blob", "", |farm| farm.forgets = 1),
         ("broken streams", "", |farm| farm.breaks_streams = 2),
         ("a lost worker", "", |farm| farm.loses_workers = 1),

@@ -8,8 +8,8 @@ mod result;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossdock_builder::away::order::{Package, Task};
 use crossdock_builder::{Environment, ErrorKind, Event, Record, StepId, Wait};
@@ -21,6 +21,8 @@ use self::result::{Outcome, Reading};
 
 /// How often blobs that the farm has lost are sent again for one execution.
 const SENDS_MAX: u32 = 3;
+/// How long steps do not ask a farm that has failed: a server of builds lives longer than a failure.
+const DOWN_TIME: Duration = Duration::from_secs(300);
 
 /// What the user says of a farm.
 #[derive(Debug)]
@@ -38,9 +40,11 @@ pub struct Options {
 /// A farm, which is connected when the first step asks for it.
 pub struct Farm {
     options: Options,
-    client: OnceLock<Option<Client>>,
-    /// Whether it failed for good: steps no longer ask.
-    is_down: AtomicBool,
+    client: Mutex<Option<Arc<Client>>>,
+    /// When it failed for all steps, which then do not ask for a while.
+    down_since: Mutex<Option<Instant>>,
+    /// Whether everything there is to end.
+    is_over: AtomicBool,
     /// Executables that were read for their digests.
     executables: Mutex<HashMap<PathBuf, Blob>>,
 }
@@ -69,34 +73,53 @@ impl Farm {
     /// The settings contradict each other, or name files that cannot be read.
     pub fn new(options: Options) -> anyhow::Result<Farm> {
         crossdock_farm::check(&options.settings)?;
-        let (client, is_down, executables) = Default::default();
-        Ok(Farm { options, client, is_down, executables })
+        let (client, down_since, is_over, executables) = Default::default();
+        Ok(Farm { options, client, down_since, is_over, executables })
     }
 
-    /// Cancels what is under way there.
+    /// Cancels what is under way there; nothing more begins.
     pub fn cancel_all(&self) {
-        self.is_down.store(true, Ordering::SeqCst);
-        if let Some(Some(client)) = self.client.get() {
+        let client = lock(&self.client).clone();
+        if let Some(client) = client {
             client.cancel_all();
         }
+        // Later, so that no thread takes its execution away and is then ended before it has cancelled it.
+        self.is_over.store(true, Ordering::SeqCst);
     }
 
-    /// The connection, unless the farm failed for good.
-    fn client(&self, env: &Environment<'_>) -> Option<&Client> {
-        let connect = || match Client::connect(self.options.settings.clone()) {
-            Ok(client) => Some(client),
-            Err(error) => {
-                self.fail(env, &error);
-                None
+    /// Whether steps are not to ask it.
+    fn is_down(&self) -> bool {
+        let since = *lock(&self.down_since);
+        self.is_over.load(Ordering::SeqCst) || since.is_some_and(|since| since.elapsed() < DOWN_TIME)
+    }
+
+    /// The connection, unless the farm has failed.
+    fn client(&self, env: &Environment<'_>) -> Option<Arc<Client>> {
+        if self.is_down() {
+            return None;
+        }
+        let mut client = lock(&self.client);
+        // Another thread may have tried meanwhile.
+        if client.is_none() && !self.is_down() {
+            match Client::connect(self.options.settings.clone()) {
+                Ok(connected) => *client = Some(Arc::new(connected)),
+                Err(error) => self.fail(env, &error),
             }
-        };
-        let client = self.client.get_or_init(connect).as_ref();
-        client.filter(|_| !self.is_down.load(Ordering::SeqCst))
+        }
+        client.clone()
     }
 
-    /// Gives the farm up, and tells so once.
+    /// Gives the farm up for a while, and tells so once.
     fn fail(&self, env: &Environment<'_>, error: &FarmError) {
-        if !self.is_down.swap(true, Ordering::SeqCst) {
+        let is_new = {
+            let mut since = lock(&self.down_since);
+            let is_new = since.is_none_or(|since| since.elapsed() >= DOWN_TIME);
+            if is_new {
+                *since = Some(Instant::now());
+            }
+            is_new
+        };
+        if is_new {
             warn(env, format!("the farm is not used, steps run here: {error}"));
         }
     }
@@ -116,7 +139,7 @@ impl Farm {
 
     /// The executable at a path as a blob; read once.
     fn executable(&self, path: &Path) -> Result<Blob, FarmError> {
-        let mut known = self.executables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.executables);
         if let Some(blob) = known.get(path) {
             return Ok(blob.clone());
         }
@@ -182,7 +205,7 @@ impl Farm {
                 skip_cache: !task.use_cache,
                 wait: self.options.wait,
                 inline: &[result::ANSWER],
-                is_stopped: &|| env.stop.is_set() || self.is_down.load(Ordering::SeqCst),
+                is_stopped: &|| env.stop.is_set() || self.is_over.load(Ordering::SeqCst),
                 told: &mut told,
             };
             sends += 1;
@@ -217,6 +240,10 @@ impl Farm {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn warn(env: &Environment<'_>, message: String) {
     env.events.event(Event::Warning { message, lines: None });
 }
@@ -227,7 +254,7 @@ impl crossdock_builder::Farm for Farm {
         let name = format!("step {step}");
         let known = client.action_result(&action::of_key(key).digest, &[]);
         let known = known.and_then(|known| match known {
-            Some(known) => result::of_key(env, client, step, &known),
+            Some(known) => result::of_key(env, &client, step, &known),
             None => Ok(None),
         });
         known.unwrap_or_else(|error| {
@@ -249,16 +276,16 @@ impl crossdock_builder::Farm for Farm {
         let places = Places { rules: &self.options.rules, executables: &self.options.executables };
         let (places, mut reasons) = places.of(task.platform, package.emulator.is_some());
         for place in places {
-            match self.execute((env, client), task, &package, &place) {
+            match self.execute((env, &client), task, &package, &place) {
                 Ok((record, is_known)) => {
-                    self.note(env, client, task, &record);
+                    self.note(env, &client, task, &record);
                     return Ok(Some((record, is_known)));
                 }
                 Err(Unplaced::Error(error)) => return Err(error),
                 Err(Unplaced::Reason(reason)) => reasons.push(format!("{}: {reason}", place.name)),
                 Err(Unplaced::Farm(error)) => {
                     self.tell(env, &format!("{} does not run {}", task.name, place.name), &error);
-                    if self.is_down.load(Ordering::SeqCst) {
+                    if self.is_down() {
                         return Ok(None);
                     }
                 }
