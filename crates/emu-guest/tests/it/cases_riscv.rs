@@ -1,5 +1,5 @@
-//! Random RV64 instructions with random state, and how they are run. The differs of the interpreter and of the
-//! translator share this file.
+//! Random RV64 instructions with random state, and how they are run. The differs of the interpreter and of
+//! the translator share this file.
 
 use crate::cases::{Mapping, Random};
 use crossdock_emu_guest::memory::Memory;
@@ -401,8 +401,8 @@ pub(crate) enum Kind<'r> {
     Compressed(u32),
 }
 
-/// Creates case `i`; `None` if the random instruction is nothing to compare. Instructions of `followers` may come
-/// behind it, which compute with registers alone.
+/// Creates case `i`; `None` if the random instruction is nothing to compare. Instructions of `followers` may
+/// come behind it, which compute with registers alone.
 pub(crate) fn case(
     random: &mut Random,
     kind: Kind<'_>,

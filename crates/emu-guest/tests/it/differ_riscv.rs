@@ -1,6 +1,6 @@
-//! Random RV64 instructions with random state, here and under `qemu-riscv64-static`, compared bit for bit: the
-//! twin of `differ.rs`, with the same environment variables. `CROSSDOCK_DIFFER_QEMU` names a newer QEMU, which
-//! has more extensions; those that the installed one does not have are compared with that only.
+//! Random RV64 instructions with random state, here and under `qemu-riscv64-static`, compared bit for bit:
+//! the twin of `differ.rs`, with the same environment variables. `CROSSDOCK_DIFFER_QEMU` names a newer QEMU,
+//! which has more extensions; those that the installed one does not have are compared with that only.
 
 use crate::cases::Random;
 use crate::cases_riscv::{
@@ -87,8 +87,8 @@ fn differs_in_old(case: &Case) -> bool {
     matches!(case.name().as_str(), "CTZW" | "C.MOP") || is_newer_vector(case)
 }
 
-/// Whether an instruction of vectors belongs to Zvbb, or computes with floating point, where QEMU 7.2 ends with an
-/// assertion (`decode_save_opc`).
+/// Whether an instruction of vectors belongs to Zvbb, or computes with floating point, where QEMU 7.2 ends
+/// with an assertion (`decode_save_opc`).
 fn is_newer_vector(case: &Case) -> bool {
     let name = case.name();
     let floats = ["VF", "VMF"].iter().any(|start| name.starts_with(start)) && name != "VFIRST.M";

@@ -1,5 +1,5 @@
-//! Random RV64 instructions with random state, translated and interpreted, compared bit for bit: the twin of the
-//! differ of A64, with the same environment variables.
+//! Random RV64 instructions with random state, translated and interpreted, compared bit for bit: the twin of
+//! the differ of A64, with the same environment variables.
 
 use crate::cases::Random;
 use crate::cases_riscv::{BATCH, Case, Kind, Layout, case, ours};

@@ -108,7 +108,8 @@ impl Modes {
     }
 }
 
-/// The result for elements of `width` bits: `a` is vs2's, `b` vs1's, `d` the destination's, all zero-extended.
+/// The result for elements of `width` bits: `a` is vs2's, `b` vs1's, `d` the destination's, all
+/// zero-extended.
 fn compute(m: &mut Modes, operation: Arithmetic, width: u32, a: u64, b: u64, d: u64, carry: bool) -> u64 {
     use Arithmetic::*;
     let sx = |value: u64| sign_extend(value, width) as i64;

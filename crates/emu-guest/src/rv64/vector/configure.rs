@@ -33,8 +33,8 @@ pub(crate) fn set(s: &mut State, _: &Host, op: &Op) -> Step {
 }
 
 impl Vectors {
-    /// Makes values that come from outside ones that instructions can leave: a reserved vtype is so in one way,
-    /// and vl and vstart number elements of a group.
+    /// Makes values that come from outside ones that instructions can leave: a reserved vtype is so in one
+    /// way, and vl and vstart number elements of a group.
     pub fn restrict(&mut self) {
         match Shape::of(self.vtype) {
             Some(shape) => self.vl = self.vl.min(shape.vlmax()),

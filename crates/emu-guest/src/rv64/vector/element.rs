@@ -148,9 +148,8 @@ pub(super) fn overlap(a: u32, a_lmul: i32, b: u32, b_lmul: i32) -> bool {
     a < b + registers(b_lmul) && b < a + registers(a_lmul)
 }
 
-/// Whether sources are read with one size of elements each: a register may not hold elements of two sizes, and the
-/// mask has elements of one bit. Each source is a register, the logarithm of its group, and its size, if there is
-/// such a source.
+/// Whether sources are read with one size of elements each: a register may not hold elements of two sizes,
+/// and the mask has elements of one bit. A source is its first register and the shape of its elements.
 pub(super) fn have_one_size(op: &Op, first: Option<(u32, Shape)>, second: Option<(u32, Shape)>) -> bool {
     let is_mask = |source: Option<(u32, Shape)>| !is_unmasked(op) && source.is_some_and(|(v, _)| v == 0);
     let differ = match (first, second) {
@@ -160,9 +159,9 @@ pub(super) fn have_one_size(op: &Op, first: Option<(u32, Shape)>, second: Option
     !is_mask(first) && !is_mask(second) && !differ
 }
 
-/// Whether a destination of other elements than a source's may overlap it (manual, "Vector Register Overlap"):
-/// a smaller one in the source's lowest part, or a larger one whose highest part is the source, which must be
-/// whole registers.
+/// Whether a destination of other elements than a source's may overlap it (manual, "Vector Register
+/// Overlap"): a smaller one in the source's lowest part, or a larger one whose highest part is the source,
+/// which must be whole registers.
 pub(super) fn may_overlap(vd: u32, to: Shape, vs: u32, from: Shape) -> bool {
     if !overlap(vd, to.lmul, vs, from.lmul) || to.sew == from.sew {
         true

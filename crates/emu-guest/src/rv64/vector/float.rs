@@ -132,8 +132,8 @@ fn rounded_root(value: u64, divisor: u64) -> u64 {
     (1..512).rev().find(|root| (2 * root - 1) * (2 * root - 1) * divisor <= 4 * value).unwrap_or(0)
 }
 
-/// VFREC7 and VFRSQRT7: estimates of 7 bits, of the middle of the interval that the highest bits name. Returns
-/// the flags, too.
+/// VFREC7 and VFRSQRT7: estimates of 7 bits, of the middle of the interval that the highest bits name.
+/// Returns the flags, too.
 fn estimate<F: HostFormat>(bits: u64, root: bool, rounding: Rounding) -> (u64, Flags) {
     let (sign, magnitude) = (bits & F::SIGN, bits & !F::SIGN);
     let nan = F::INFINITY | F::QUIET;

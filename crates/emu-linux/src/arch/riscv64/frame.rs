@@ -3,7 +3,8 @@
 //! ```text
 //! sp -> siginfo 128 | ucontext: flags, link, stack 24, mask 8, padding 120, 8
 //!       | sigcontext: pc, x1..x31 | f0..f31, fcsr 4, padding up to 516, 4
-//!       | record of vectors, if the program has used them: head 8, vstart, vl, vtype, vcsr, vlenb, address, v0..v31
+//!       | record of vectors, if the program has used them:
+//!         head 8, vstart, vl, vtype, vcsr, vlenb, address, v0..v31
 //!       | record: end 8
 //! ```
 
