@@ -53,8 +53,35 @@ pub struct State {
     pub v: [u128; 32],
     /// Room for what generated code keeps besides the registers; this crate does not read it.
     pub generated: [u64; 56],
+    /// Vector registers besides `v`.
+    pub vectors: Vectors,
     /// Why the last instruction left the interpreter.
     pub(crate) exit: Exit,
+}
+
+/// The registers of RISC-V's vectors: its floating-point registers are in [`State::v`].
+#[repr(C, align(16))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vectors {
+    /// v0 to v31; the low byte is element 0 of bytes.
+    pub registers: [u128; 32],
+    /// How many elements instructions go through.
+    pub vl: u64,
+    /// What elements they are.
+    pub vtype: u64,
+    /// Where the next instruction begins.
+    pub vstart: u64,
+    /// vxrm in bits 2 and 1, vxsat in bit 0.
+    pub vcsr: u32,
+    /// Whether an instruction has ever used them.
+    pub used: bool,
+}
+
+impl Default for Vectors {
+    /// All zero, with a reserved vtype.
+    fn default() -> Self {
+        Vectors { registers: [0; 32], vl: 0, vtype: 1 << 63, vstart: 0, vcsr: 0, used: false }
+    }
 }
 
 impl Default for State {
@@ -72,6 +99,7 @@ impl Default for State {
             exclusive_value: 0,
             v: [0; 32],
             generated: [0; 56],
+            vectors: Vectors::default(),
             exit: Exit::Budget,
         }
     }

@@ -4,7 +4,7 @@ use super::action::Action;
 use super::handler::handler;
 use super::refused::refused;
 use super::row::{Immediate, Row, Use};
-use super::table::{ROWS, TABLE};
+use super::table::ROWS;
 use super::{compressed, registers};
 use crate::exit::Step;
 use crate::guest::{Decoded, Words};
@@ -33,7 +33,7 @@ fn find(word: u32) -> Option<usize> {
 /// The row that an instruction of 32 bits belongs to. The word may still be undefined, by a reserved value of
 /// a field.
 pub fn classify(word: u32) -> Option<&'static Row> {
-    if word & WIDE == WIDE { find(word).map(|row| &TABLE[row]) } else { None }
+    if word & WIDE == WIDE { find(word).map(|row| &ROWS[row]) } else { None }
 }
 
 /// The instruction of 32 bits that one of 16 stands for; `None` if it is reserved.
@@ -168,9 +168,9 @@ pub(super) fn decode(code: u32, place: u64) -> (Op, Option<Action>) {
     let word = if compressed { compressed::expand(code) } else { Some(code) };
     if let Some(word) = word
         && let Some(row) = find(word)
-        && !is_reserved(&ROWS_AT_RUN_TIME[row], word)
+        && !is_reserved(&ROWS[row], word)
     {
-        let row = &ROWS_AT_RUN_TIME[row];
+        let row = &ROWS[row];
         return (op(row, word, compressed, place), Some(row.action));
     }
     let zero = ZERO as u8;
@@ -180,13 +180,10 @@ pub(super) fn decode(code: u32, place: u64) -> (Op, Option<Action>) {
 /// [`Op::ra`] of what is no instruction; [`Op::code`] is as in memory then.
 const UNDEFINED: u8 = 0xff;
 
-/// [`TABLE`], with its length known.
-static ROWS_AT_RUN_TIME: [Row; ROWS.len()] = ROWS;
-
 /// The row of a decoded instruction; `None` if it is undefined.
 #[inline]
 pub(super) fn row_of(op: &Op) -> Option<&'static Row> {
-    if op.ra == UNDEFINED { None } else { find(op.code | WIDE).map(|row| &ROWS_AT_RUN_TIME[row]) }
+    if op.ra == UNDEFINED { None } else { find(op.code | WIDE).map(|row| &ROWS[row]) }
 }
 
 impl Op {

@@ -74,7 +74,17 @@ impl State {
     #[inline(always)]
     pub(super) fn rounding_fpu(&mut self, op: &Op) -> Result<Fpu, Leave> {
         let field = op.bits(14, 12);
-        let rounding = match if field == DYNAMIC { self.fpcr } else { field } {
+        self.fpu_of_mode(op, if field == DYNAMIC { self.fpcr } else { field })
+    }
+
+    /// The arithmetic of an instruction that rounds by frm.
+    pub(super) fn frm_fpu(&mut self, op: &Op) -> Result<Fpu, Leave> {
+        self.fpu_of_mode(op, self.fpcr)
+    }
+
+    #[inline(always)]
+    fn fpu_of_mode(&mut self, op: &Op, mode: u32) -> Result<Fpu, Leave> {
+        let rounding = match mode {
             0 => Rounding::TieEven,
             1 => Rounding::Zero,
             2 => Rounding::MinusInfinity,

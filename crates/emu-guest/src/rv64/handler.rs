@@ -1,7 +1,7 @@
 //! The function that runs each action.
 
 use super::action::Action;
-use super::{atomic, branch, compute, float, load_store, system};
+use super::{atomic, branch, compute, float, load_store, system, vector};
 use crate::op::Handler;
 
 /// The handler of an action.
@@ -42,5 +42,12 @@ pub(super) fn handler(action: Action) -> Handler {
         }
         Action::Convert { from, to } => float::conversion(from, to),
         Action::ConvertModular => float::convert_modular,
+        Action::SetVectors => vector::set,
+        Action::Vector(_) => vector::arithmetic,
+        Action::VectorFloat(_) => vector::float,
+        Action::VectorMask(_) => vector::mask,
+        Action::VectorPermute(_) => vector::permute,
+        Action::VectorLoad => vector::load,
+        Action::VectorStore => vector::store,
     }
 }

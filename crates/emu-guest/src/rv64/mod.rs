@@ -26,6 +26,7 @@ pub mod registers;
 mod row;
 mod system;
 mod table;
+mod vector;
 
 pub use decode::{Support, classify, expand, name};
 pub use guest::Rv64;

@@ -42,17 +42,8 @@ static REFUSED: [Refused; ROWS.len()] = column!(ROWS, row => *row);
 /// The more specific ones first.
 #[rustfmt::skip]
 const ROWS: &[Refused] = &[
-    row("xxxxxxx xxxxx xxxxx 111 xxxxx 1010111", "VSET...", "V"),
-    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1010111", "V...", "V"),
+    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1010111", "V...", "Zvbc or reserved"),
     row("xxxxxxx xxxxx xxxxx xxx xxxxx 1110111", "V...", "Zvk..."),
-    row("xxxxxxx xxxxx xxxxx 000 xxxxx 0000111", "VL...", "V"),
-    row("xxxxxxx xxxxx xxxxx 101 xxxxx 0000111", "VL...", "V"),
-    row("xxxxxxx xxxxx xxxxx 110 xxxxx 0000111", "VL...", "V"),
-    row("xxxxxxx xxxxx xxxxx 111 xxxxx 0000111", "VL...", "V"),
-    row("xxxxxxx xxxxx xxxxx 000 xxxxx 0100111", "VS...", "V"),
-    row("xxxxxxx xxxxx xxxxx 101 xxxxx 0100111", "VS...", "V"),
-    row("xxxxxxx xxxxx xxxxx 110 xxxxx 0100111", "VS...", "V"),
-    row("xxxxxxx xxxxx xxxxx 111 xxxxx 0100111", "VS...", "V"),
     row("xxxxxxx xxxxx xxxxx 100 xxxxx 0000111", "FLQ", "Q"),
     row("xxxxxxx xxxxx xxxxx 100 xxxxx 0100111", "FSQ", "Q"),
     row("xxxxx11 xxxxx xxxxx xxx xxxxx 100xx11", "F...", "Q"),

@@ -42,11 +42,13 @@ pub enum Extension {
     Zicbom,
     Zicboz,
     Zimop,
+    /// With Zvfh and Zvbb.
+    V,
 }
 
 /// How the immediate of an instruction is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Immediate {
+pub(in crate::rv64) enum Immediate {
     None,
     /// Bits 31 to 20.
     I,
@@ -64,7 +66,7 @@ pub(super) enum Immediate {
 
 /// A register of an instruction, as its letter says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+pub(in crate::rv64) enum Use {
     None,
     General,
     Float,
@@ -81,14 +83,14 @@ pub struct Row {
     pub extension: Extension,
     /// What the instruction does.
     pub action: Action,
-    pub(super) name: Short<12>,
-    pub(super) immediate: Immediate,
+    pub(in crate::rv64) name: Short<12>,
+    pub(in crate::rv64) immediate: Immediate,
     /// rd, rs1, rs2, rs3.
-    pub(super) uses: [Use; 4],
+    pub(in crate::rv64) uses: [Use; 4],
     /// Whether rd is read, too.
-    pub(super) reads_rd: bool,
+    pub(in crate::rv64) reads_rd: bool,
     /// Whether there is a rounding mode.
-    pub(super) rounds: bool,
+    pub(in crate::rv64) rounds: bool,
 }
 
 impl Row {
@@ -100,6 +102,11 @@ impl Row {
     /// Whether bits 14 to 12 are a rounding mode.
     pub fn rounds(&self) -> bool {
         self.rounds
+    }
+
+    /// Whether rd is a general register.
+    pub fn has_general_rd(&self) -> bool {
+        self.uses[0] == Use::General
     }
 
     /// Whether rs1 is a general register.

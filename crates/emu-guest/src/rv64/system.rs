@@ -2,6 +2,7 @@
 //! "Environment Call and Breakpoints"; Zifencei; Zicsr; Zicntr).
 
 use super::action::Csr;
+use super::vector;
 use crate::exit::{Exit, Flow, Step};
 use crate::op::{Handler, Host, Op};
 use crate::state::State;
@@ -54,7 +55,7 @@ fn read(s: &State, host: &Host, csr: u32) -> Option<u64> {
         FCSR => s.fcsr().into(),
         // One count for all three: nanoseconds.
         CYCLE | TIME | INSTRET => (host.counter)(),
-        _ => return None,
+        _ => return vector::csr(s, csr),
     })
 }
 
@@ -73,6 +74,7 @@ fn access<const IMMEDIATE: bool>(s: &mut State, host: &Host, op: &Op, kind: Csr)
             FFLAGS => s.set_fflags(new as u32),
             FRM => s.fpcr = new as u32 & 7,
             FCSR => s.set_fcsr(new as u32),
+            _ if vector::set_csr(s, csr, new) => {}
             // Read-only.
             _ => return s.undefined(op),
         }

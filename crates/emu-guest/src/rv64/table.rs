@@ -2,6 +2,7 @@
 
 use super::action::{Action, Atomic, Comparison, Compute, Csr, Float, Precision, Unary};
 use super::row::{Extension, Row, row};
+use super::vector;
 use Action::{
     AddPc, Branch, Breakpoint, CompareSwap, ComputeImmediate, ComputeWord, ComputeWordImmediate, Convert,
     ConvertModular, CsrImmediate, EnvironmentCall, Fence, FenceInstructions, FromInteger, Jump, JumpRegister,
@@ -277,7 +278,8 @@ const FLOAT: &[Row] = &[
     row("11000 01 01000 NNNNN 001 ddddd 1010011", "FCVTMOD.W.D", Zfa, ConvertModular),
 ];
 
-const PARTS: [&[Row]; 9] = [INTEGER, MULTIPLY, ATOMIC, BITS, DOUBLE, SINGLE, FLOAT, HALF, OTHERS];
+const PARTS: [&[Row]; 10] =
+    [INTEGER, MULTIPLY, ATOMIC, BITS, DOUBLE, SINGLE, FLOAT, HALF, OTHERS, vector::rows::ROWS];
 
 const LENGTH: usize = {
     let (mut length, mut part) = (0, 0);
@@ -291,7 +293,7 @@ const LENGTH: usize = {
 /// All encodings of 32 bits, the more specific ones first.
 pub static TABLE: &[Row] = &ROWS;
 
-pub(super) const ROWS: [Row; LENGTH] = {
+pub(super) static ROWS: [Row; LENGTH] = {
     let (mut rows, mut at, mut part) = ([INTEGER[0]; LENGTH], 0, 0);
     while part < PARTS.len() {
         let mut i = 0;

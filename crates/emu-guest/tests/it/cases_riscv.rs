@@ -1,18 +1,21 @@
-//! Random RV64 instructions with random state, and how they are run. The differs of the interpreter and of the
-//! translator share this file.
+//! Random RV64 instructions with random state, and how they are run. The differs of the interpreter and of
+//! the translator share this file.
 
 use crate::cases::{Mapping, Random};
 use crossdock_emu_guest::memory::Memory;
 use crossdock_emu_guest::rv64::action::{Action, Compute, Float};
-use crossdock_emu_guest::rv64::{Row, Support, classify, expand, name};
-use crossdock_emu_guest::{Exit, Host, State};
+use crossdock_emu_guest::rv64::{Extension, Row, Support, classify, expand, name};
+use crossdock_emu_guest::{Exit, Host, State, Vectors};
 
-/// Bytes of a record: x0 to x31 (the first is not used), f0 to f31, FCSR, mark, where a trap goes on.
-pub(crate) const RECORD: usize = 576;
+/// Bytes of a record: x0 to x31 (the first is not used), f0 to f31, FCSR, mark, where a trap goes on; from
+/// [`VECTORS`] on v0 to v31, vl, vtype, vcsr, vstart.
+pub(crate) const RECORD: usize = 1152;
 const FLOATS: i32 = 256;
 const FCSR: i32 = 512;
 const MARK: i32 = 520;
 const TRAP: i32 = 528;
+const VECTORS: i32 = 576;
+const VL: i32 = VECTORS + 512;
 /// Guest data that instructions access.
 pub(crate) const DATA_SIZE: u64 = 0x2_0000;
 pub(crate) const STACK_SIZE: u64 = 0x2_0000;
@@ -73,6 +76,11 @@ fn address(rd: u32, from: u64, to: u64) -> [u32; 2] {
     [high | rd << 7 | 0x17, addi(rd, rd, offset.wrapping_sub(high) as i32)]
 }
 
+/// VL8RE8.V and VS8R.V: eight whole registers.
+fn whole_registers(opcode: u32, v: u32, rs1: u32) -> u32 {
+    7 << 29 | 1 << 25 | 8 << 20 | rs1 << 15 | v << 7 | opcode
+}
+
 /// The registers before or after a case.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Record {
@@ -81,6 +89,9 @@ pub(crate) struct Record {
     pub(crate) fcsr: u32,
     /// 0: went on to the next instruction; 1: branched or raised a signal.
     pub(crate) mark: u32,
+    pub(crate) v: [u128; 32],
+    /// vl, vtype, vcsr, vstart.
+    pub(crate) vector: [u64; 4],
 }
 
 impl Record {
@@ -90,6 +101,11 @@ impl Record {
         let all = words.chain([u64::from(self.fcsr), u64::from(self.mark), trap]);
         for (i, word) in all.enumerate() {
             bytes[i * 8..i * 8 + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        let vectors = self.v.iter().flat_map(|v| [*v as u64, (*v >> 64) as u64]).chain(self.vector);
+        for (i, word) in vectors.enumerate() {
+            let at = VECTORS as usize + i * 8;
+            bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
         }
         bytes
     }
@@ -101,6 +117,11 @@ impl Record {
             f: std::array::from_fn(|n| word(FLOATS as usize + n * 8)),
             fcsr: word(FCSR as usize) as u32,
             mark: word(MARK as usize) as u32,
+            v: std::array::from_fn(|n| {
+                let at = VECTORS as usize + 16 * n;
+                u128::from(word(at)) | u128::from(word(at + 8)) << 64
+            }),
+            vector: std::array::from_fn(|n| word(VL as usize + 8 * n)),
         }
     }
 
@@ -114,6 +135,15 @@ impl Record {
             if self.f[n] != other.f[n] {
                 text += &format!("  f{n}: ours {:016x} {whose} {:016x}\n", self.f[n], other.f[n]);
             }
+        }
+        for n in 0..32 {
+            if self.v[n] != other.v[n] {
+                text += &format!("  v{n}: ours {:032x} {whose} {:032x}\n", self.v[n], other.v[n]);
+            }
+        }
+        if self.vector != other.vector {
+            text +=
+                &format!("  vl, vtype, vcsr, vstart: ours {:x?} {whose} {:x?}\n", self.vector, other.vector);
         }
         if (self.fcsr, self.mark) != (other.fcsr, other.mark) {
             text += &format!(
@@ -160,13 +190,15 @@ impl Case {
 pub(crate) struct Layout {
     pub(crate) base: u64,
     pub(crate) cases: usize,
+    /// Whether the cases have vectors.
+    pub(crate) vectors: bool,
 }
 
 /// Words before the first case.
 const DRIVER: u64 = 256;
-/// Words of a case before the snippet, and in all.
+/// Words of a case before the snippet without vectors, and those that vectors need.
 const LOAD: u64 = 2 + 2 + 32 + 30;
-const CASE: u64 = LOAD + 3 + 8;
+const LOAD_VECTORS: u64 = 13;
 
 impl Layout {
     pub(crate) fn records(&self) -> u64 {
@@ -178,12 +210,16 @@ impl Layout {
     pub(crate) fn data(&self) -> u64 {
         self.base + 0x2000_0000
     }
+    /// Words of a case before the snippet.
+    fn load(&self) -> u64 {
+        LOAD + if self.vectors { LOAD_VECTORS } else { 0 }
+    }
     fn case(&self, i: usize) -> u64 {
-        self.base + 4 * (DRIVER + i as u64 * CASE)
+        self.base + 4 * (DRIVER + i as u64 * (self.load() + 3 + 8))
     }
     /// Address of the instructions under test.
     pub(crate) fn snippet(&self, i: usize) -> u64 {
-        self.case(i) + 4 * LOAD
+        self.case(i) + 4 * self.load()
     }
     /// Where a case goes on.
     fn next(&self, i: usize) -> u64 {
@@ -242,6 +278,17 @@ pub(crate) fn code(layout: &Layout, cases: &[Case], breakpoints: bool) -> Vec<u8
     words.push(0x1800_202f | TP << 15 | T1 << 7);
     words.push(i_type(0x73, 2, T1, 0, 3));
     words.push(sd(T1, TP, FCSR));
+    if layout.vectors {
+        for (n, csr) in [0xc20, 0xc21, 0x00f, 0x008].into_iter().enumerate() {
+            words.push(i_type(0x73, 2, T1, 0, csr));
+            words.push(sd(T1, TP, VL + 8 * n as i32));
+        }
+        words.push(i_type(0x73, 1, 0, 0, 0x008));
+        for v in [0, 8, 16, 24] {
+            words.push(addi(T1, TP, VECTORS + 16 * v as i32));
+            words.push(whole_registers(0x27, v, T1));
+        }
+    }
     words.push(i_type(0x67, 0, 0, 1, 0));
     assert!(words.len() <= DRIVER as usize);
     words.resize(DRIVER as usize, NOP);
@@ -251,6 +298,16 @@ pub(crate) fn code(layout: &Layout, cases: &[Case], breakpoints: bool) -> Vec<u8
         words.push(i_type(0x73, 1, 0, T0, 3));
         for n in 0..32 {
             words.push(i_type(0x07, 3, n, TP, FLOATS + 8 * n as i32));
+        }
+        if layout.vectors {
+            for v in [0, 8, 16, 24] {
+                words.push(addi(T0, TP, VECTORS + 16 * v as i32));
+                words.push(whole_registers(0x07, v, T0));
+            }
+            words.extend([ld(T0, TP, VL), ld(T1, TP, VL + 8)]);
+            // VSETVL.
+            words.push(0x8000_7057 | T1 << 20 | T0 << 15);
+            words.extend([ld(T0, TP, VL + 16), i_type(0x73, 1, 0, T0, 0x00f)]);
         }
         for n in (1..32).filter(|&n| n != TP) {
             words.push(ld(n, TP, 8 * n as i32));
@@ -344,8 +401,8 @@ pub(crate) enum Kind<'r> {
     Compressed(u32),
 }
 
-/// Creates case `i`; `None` if the random instruction is nothing to compare. Instructions of `followers` may come
-/// behind it, which compute with registers alone.
+/// Creates case `i`; `None` if the random instruction is nothing to compare. Instructions of `followers` may
+/// come behind it, which compute with registers alone.
 pub(crate) fn case(
     random: &mut Random,
     kind: Kind<'_>,
@@ -358,6 +415,8 @@ pub(crate) fn case(
         f: std::array::from_fn(|_| float(random)),
         fcsr: if random.one_in(2) { random.next() as u32 & 31 } else { 0 },
         mark: 0,
+        v: [0; 32],
+        vector: [0; 4],
     };
     if random.one_in(4) {
         before.fcsr |= (random.below(8) as u32) << 5;
@@ -378,6 +437,10 @@ pub(crate) fn case(
     let compressed = code & 3 != 3;
     if !compressed && row.rounds() && random.one_in(2) {
         set(&mut code, 12, 3, 7);
+    }
+    if row.extension == Extension::V {
+        let codes = vec![vectors(random, row, code, &mut before, layout)?];
+        return Some(Case { codes, before });
     }
     if matches!(row.action, Action::ComputeImmediate(Compute::Sll)) && !compressed && random.one_in(2) {
         set(&mut code, 20, 6, random.pick(&[32, 48, 56]));
@@ -486,6 +549,113 @@ pub(crate) fn case(
     Some(Case { codes, before })
 }
 
+/// Prepares an instruction of vectors, and the registers before it.
+fn vectors(
+    random: &mut Random,
+    row: &Row,
+    mut code: u32,
+    before: &mut Record,
+    layout: &Layout,
+) -> Option<u32> {
+    before.v = std::array::from_fn(|_| random.vector());
+    before.fcsr &= 31;
+    if random.one_in(4) {
+        before.fcsr |= (random.below(5) as u32) << 5;
+    }
+    let lmul = random.below(7) as i64 - 3;
+    let sew = random.below(4) as i64;
+    let vtype = (lmul & 7) as u64 | (sew as u64) << 3 | random.below(4) << 6;
+    let elements = if lmul < 0 { (16 >> sew) >> -lmul } else { (16 >> sew) << lmul };
+    if elements == 0 || sew > 3 + lmul.min(0) {
+        return None;
+    }
+    let vl = if random.one_in(3) { elements as u64 } else { random.below(elements as u64 + 1) };
+    before.vector = [vl, vtype, random.below(8), 0];
+    // Groups mostly begin where they may.
+    if !random.one_in(8) {
+        let group = !((1u32 << lmul.max(0)) - 1);
+        for low in [7, 15, 20] {
+            let is_fixed = row.mask >> low & 31 != 0;
+            let is_general = low == 15 && row.has_general_rs1();
+            if !is_fixed && !is_general && row.action != Action::SetVectors {
+                let n = code >> low & group;
+                set(&mut code, low, 5, n);
+            }
+        }
+    }
+    // Sources with elements of two sizes are reserved, and QEMUs differ in what they do: the mask, which has
+    // elements of one bit, and operands of an instruction with two sizes.
+    let (first, second) = (code >> 15 & 31, code >> 20 & 31);
+    let masked = code >> 25 & 1 == 0;
+    let of_two_sizes = ["VW", "VN", "VFW", "VFN", "VRGATHEREI"].iter().any(|two| row.name().starts_with(two));
+    let is_access = matches!(row.action, Action::VectorLoad | Action::VectorStore);
+    let d = code >> 7 & 31;
+    let stores = row.action == Action::VectorStore;
+    let is_indexed = is_access && code >> 26 & 1 == 1;
+    // The destination of these is a source, too.
+    let accumulates = row.name().starts_with("VW") && row.name().contains("MACC")
+        || row.name().starts_with("VFW") && row.name().contains('M') && !row.name().contains("MUL");
+    if masked && !is_access && row.action != Action::SetVectors && (first == 0 || second == 0)
+        || of_two_sizes && first.abs_diff(second) < 16
+        || accumulates && (d.abs_diff(first) < 16 || d.abs_diff(second) < 16)
+        || masked && is_indexed && (second == 0 || stores && d == 0)
+        || stores && is_indexed && d.abs_diff(second) < 16
+    {
+        return None;
+    }
+    let (rs1, rd) = ((code >> 15 & 31) as usize, code >> 7 & 31);
+    match row.action {
+        Action::SetVectors => {
+            if rd == TP {
+                return None;
+            }
+            if row.name() == "VSETVL" && !random.one_in(4) {
+                let n = (code >> 20 & 31) as usize;
+                if n != 0 && n != TP as usize && n != rs1 {
+                    before.x[n] = vtype;
+                }
+            } else if !random.one_in(4) {
+                set(&mut code, 25, if row.name() == "VSETVLI" { 6 } else { 5 }, random.below(8) as u32);
+            }
+            // Both x0 keep vl, which must fit.
+            if row.name() != "VSETIVLI" && rs1 == 0 && rd == 0 {
+                return None;
+            }
+        }
+        Action::VectorLoad | Action::VectorStore => {
+            if rs1 == 0 || rs1 == TP as usize {
+                return None;
+            }
+            before.x[rs1] =
+                layout.data() + 0x1_0000 + random.below(0x800) * 8 + random.below(2) * random.below(8);
+            let field = (code >> 20 & 31) as usize;
+            match code >> 26 & 3 {
+                2 => {
+                    if field == 0 || field == TP as usize || field == rs1 {
+                        return None;
+                    }
+                    before.x[field] = random.below(64).wrapping_sub(32);
+                }
+                1 | 3 => {
+                    // Small indexes.
+                    for v in &mut before.v {
+                        *v &= match code >> 12 & 7 {
+                            0 => u128::MAX,
+                            5 => 0x0fff_0fff_0fff_0fff_0fff_0fff_0fff_0fff,
+                            6 => 0x0000_0fff_0000_0fff_0000_0fff_0000_0fff,
+                            _ => 0x0000_0000_0000_0fff_0000_0000_0000_0fff,
+                        };
+                    }
+                }
+                _ => {}
+            }
+        }
+        _ if row.has_general_rd() && rd == TP => return None,
+        _ => {}
+    }
+    classify(code).is_some_and(|found| std::ptr::eq(found, row)).then_some(code)
+}
+
 /// An instruction that may depend on the one before, whose destination is `rd`.
 fn follower(random: &mut Random, rows: &[&Row], rd: u32) -> Option<u32> {
     let row = random.pick(rows);
@@ -535,6 +705,8 @@ pub(crate) fn state_of(record: &Record, pc: u64) -> State {
         state.set_rv64_f(n, record.f[n as usize]);
     }
     state.set_fcsr(record.fcsr);
+    let [vl, vtype, vcsr, vstart] = record.vector;
+    state.vectors = Vectors { registers: record.v, vl, vtype, vstart, vcsr: vcsr as u32, used: true };
     state.pc = pc;
     state
 }
@@ -545,6 +717,8 @@ pub(crate) fn record_of(state: &State, mark: u32) -> Record {
         f: std::array::from_fn(|n| state.rv64_f(n as u32)),
         fcsr: state.fcsr(),
         mark,
+        v: state.vectors.registers,
+        vector: [state.vectors.vl, state.vectors.vtype, state.vectors.vcsr.into(), state.vectors.vstart],
     }
 }
 
@@ -571,7 +745,9 @@ pub(crate) fn ours(
                 Exit::Undefined(_) | Exit::Fault(_) | Exit::Unaligned { .. } => 1,
                 exit => panic!("{:08x?} {} left with {exit:?}", case.codes, case.name()),
             };
-            record_of(&state, mark)
+            let after = record_of(&state, mark);
+            // The registers of vectors are compared where both have them.
+            if layout.vectors { after } else { Record { v: [0; 32], vector: [0; 4], ..after } }
         })
         .collect();
     (after, bytes.bytes(DATA_SIZE as usize))

@@ -1,5 +1,5 @@
-//! Random RV64 instructions with random state, translated and interpreted, compared bit for bit: the twin of the
-//! differ of A64, with the same environment variables.
+//! Random RV64 instructions with random state, translated and interpreted, compared bit for bit: the twin of
+//! the differ of A64, with the same environment variables.
 
 use crate::cases::Random;
 use crate::cases_riscv::{BATCH, Case, Kind, Layout, case, ours};
@@ -55,7 +55,8 @@ fn differ(what: &str, slot: u64, kinds: &[(String, Kind<'_>)], wary: bool) {
     engine.be_wary(wary);
     let (mut done, mut turn) = (0, 0);
     while done < total && !kinds.is_empty() {
-        let layout = Layout { base: 0x10_0000_0000 * (slot + 1), cases: BATCH.min(total - done) };
+        let vectors = matches!(kinds[0].1, Kind::Row(row) if row.extension == Extension::V);
+        let layout = Layout { base: 0x10_0000_0000 * (slot + 1), cases: BATCH.min(total - done), vectors };
         let mut random = Random(seed);
         let mut cases: Vec<Case> = Vec::new();
         while cases.len() < layout.cases {
@@ -141,6 +142,11 @@ fn wary_floating_point() {
 #[test]
 fn half_precision() {
     differ_rows(5, &[Extension::Zfh], false);
+}
+
+#[test]
+fn vectors() {
+    differ_rows(7, &[Extension::V], false);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn instruction(random: &mut Random, rows: &[&Row], registers: &[u32]) -> u32 {
             word = word & !(31 << 15) | POINTER << 15;
             // Once in a while, beyond the data.
             if random.one_in(60) {
-                word = word & !(31 << 15);
+                word &= !(31 << 15);
             }
         }
         let writes_kept = [POINTER, COUNTER].contains(&(word >> 7 & 31))

@@ -135,7 +135,7 @@ mod riscv {
         ($($name:ident)*) => { $(#[test] fn $name() { check(&RISCV, concat!("riscv/", stringify!($name))); })* };
     }
 
-    own_programs! { contexts probe }
+    own_programs! { contexts probe vectors }
 }
 
 /// `--check` gives the same output, more slowly.

@@ -61,9 +61,7 @@ impl Translator<'_> {
     /// product gathers them, 8 bits in reverse order, in byte 4.
     fn reverse_flags(&mut self) {
         self.a.alu_imm(Alu::And, Size::D, Reg::RAX, FLAGS);
-        for (constant, is_mask) in
-            [(0x80_2008_02_u64, false), (0x08_8442_2110, true), (0x01_0101_0101, false)]
-        {
+        for (constant, is_mask) in [(0x8020_0802_u64, false), (0x8_8442_2110, true), (0x1_0101_0101, false)] {
             self.a.mov_imm(Reg::RCX, constant);
             if is_mask {
                 self.a.alu(Alu::And, Size::Q, Reg::RAX, Reg::RCX);

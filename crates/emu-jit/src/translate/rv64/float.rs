@@ -106,7 +106,7 @@ impl Translator<'_> {
             Action::ToInteger { precision: Precision::Half, .. }
             | Action::FromInteger { precision: Precision::Half, .. } => return Lowered::No,
             Action::ToInteger { precision, wide, unsigned } => {
-                self.to_integer(item, precision == Precision::Double, wide, unsigned);
+                self.convert_to_integer(item, precision == Precision::Double, wide, unsigned);
             }
             Action::FromInteger { precision, wide, unsigned } => {
                 let double = precision == Precision::Double;
@@ -114,7 +114,7 @@ impl Translator<'_> {
                 if !is_exact && !rounds_to_nearest(item) {
                     return Lowered::No;
                 }
-                self.from_integer(item, double, wide, unsigned);
+                self.convert_from_integer(item, double, wide, unsigned);
             }
             Action::Convert { from: Precision::Single, to: Precision::Double } => self.single_to_double(item),
             Action::Convert { from: Precision::Double, to: Precision::Single } if rounds_to_nearest(item) => {
@@ -267,7 +267,7 @@ impl Translator<'_> {
     }
 
     /// FCVT to an integer; one of 32 bits is sign-extended.
-    fn to_integer(&mut self, item: &Instruction, double: bool, wide: bool, unsigned: bool) {
+    fn convert_to_integer(&mut self, item: &Instruction, double: bool, wide: bool, unsigned: bool) {
         if !double {
             self.unbox(item.rn);
         }
@@ -295,7 +295,7 @@ impl Translator<'_> {
     }
 
     /// FCVT from an integer.
-    fn from_integer(&mut self, item: &Instruction, double: bool, wide: bool, unsigned: bool) {
+    fn convert_from_integer(&mut self, item: &Instruction, double: bool, wide: bool, unsigned: bool) {
         let size = scalar_size(wide);
         if unsigned || item.rn == ZERO {
             self.clobber();

@@ -43,6 +43,8 @@ fn accesses_memory(action: Option<Action>) -> bool {
                 | Action::CompareSwap { .. }
                 | Action::ZeroBlock
                 | Action::TouchBlock
+                | Action::VectorLoad
+                | Action::VectorStore
         )
     )
 }

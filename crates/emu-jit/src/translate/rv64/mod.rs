@@ -29,6 +29,9 @@ impl Translator<'_> {
             Lowered::Words(count) => count,
             Lowered::No => {
                 self.fallback();
+                if item.floats[0] {
+                    self.set_boxed(item.rd, false);
+                }
                 1
             }
         }

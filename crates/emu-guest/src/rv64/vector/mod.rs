@@ -1,0 +1,20 @@
+//! Vectors (manual: V 1.0 with VLEN 128, Zvfh, Zvbb).
+//!
+//! Elements beyond vl and elements that the mask leaves out keep their values, which is one of the choices of
+//! "agnostic". An element is numbered from the first register of its group.
+
+mod arithmetic;
+mod configure;
+mod element;
+mod float;
+mod mask;
+mod memory;
+mod permute;
+pub mod rows;
+
+pub(super) use arithmetic::run as arithmetic;
+pub(super) use configure::{csr, set, set_csr};
+pub(super) use float::run as float;
+pub(super) use mask::run as mask;
+pub(super) use memory::{load, store};
+pub(super) use permute::run as permute;
