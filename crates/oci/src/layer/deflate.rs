@@ -18,18 +18,17 @@ pub(super) const WINDOW: usize = 32 * 1024;
 /// Length in bytes from which on a part loses less by not looking back than libdeflate gains.
 const LONG: usize = 64 * 1024;
 
-/// What one thread deflates with.
+/// What one thread deflates with. Each of both takes some hundred KiB, and a small layer needs one.
 pub(super) struct Deflater {
-    long: Compressor,
-    short: Compress,
+    level: u32,
+    long: Option<Compressor>,
+    short: Option<Compress>,
 }
 
 impl Deflater {
     /// `level` from 1, the fastest, to 9.
     pub(super) fn new(level: u32) -> Deflater {
-        let level = level.clamp(1, 9);
-        let long = CompressionLvl::new(level.cast_signed()).expect("libdeflate has levels up to 12");
-        Deflater { long: Compressor::new(long), short: Compress::new(Compression::new(level), false) }
+        Deflater { level: level.clamp(1, 9), long: None, short: None }
     }
 
     /// Deflates a part of `data` behind what is in `out`. The result ends at a byte boundary, and is the end
@@ -52,8 +51,12 @@ impl Deflater {
     /// Returns false, and leaves `out` as it was, if the result is not what this file knows to change.
     fn deflate_long(&mut self, part: &[u8], last: bool, out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        out.resize(start + self.long.deflate_compress_bound(part.len()), 0);
-        let written = self.long.deflate_compress(part, &mut out[start..]).unwrap_or(0);
+        let long = self.long.get_or_insert_with(|| {
+            let level = CompressionLvl::new(self.level.cast_signed());
+            Compressor::new(level.expect("libdeflate has levels up to 12"))
+        });
+        out.resize(start + long.deflate_compress_bound(part.len()), 0);
+        let written = long.deflate_compress(part, &mut out[start..]).unwrap_or(0);
         out.truncate(start + written);
         let ends = Ends::of(&out[start..]);
         match &ends {
@@ -66,7 +69,8 @@ impl Deflater {
 
     /// `before` are the bytes before the part that it can refer to.
     fn deflate_short(&mut self, before: &[u8], part: &[u8], last: bool, out: &mut Vec<u8>) -> io::Result<()> {
-        let deflate = &mut self.short;
+        let new = || Compress::new(Compression::new(self.level), false);
+        let deflate = self.short.get_or_insert_with(new);
         deflate.reset();
         if !before.is_empty() {
             deflate.set_dictionary(before).map_err(io::Error::other)?;

@@ -225,6 +225,9 @@ impl Spotter {
     /// The runs of noise in `data` from `start` on, in whole pieces. Deflate can refer to bytes before the
     /// start.
     fn runs(&mut self, data: &[u8], start: usize) -> Vec<Range<usize>> {
+        if data.len() - start < RUN_MIN {
+            return Vec::new();
+        }
         self.seen.fill(0);
         let mut runs: Vec<Range<usize>> = Vec::new();
         for at in (0..data.len() / PIECE).map(|n| n * PIECE) {
