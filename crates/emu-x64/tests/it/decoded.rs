@@ -95,7 +95,7 @@ fn register_operands() {
                 assert_eq!(text(|x| x.alu(op, Size::Q, a, b)), format!("{name} {a64},{b64}"));
                 assert_eq!(text(|x| x.alu_to(op, Size::D, a, b)), format!("{name} {a32},{b32}"));
             }
-            let cases: [(String, &dyn Fn(&mut Assembler)); 25] = [
+            let cases: [(String, &dyn Fn(&mut Assembler)); 26] = [
                 (format!("test {a64},{b64}"), &|x| x.test(Size::Q, a, b)),
                 (format!("mov {a32},{b32}"), &|x| x.mov(Size::D, a, b)),
                 (format!("mov {a64},{b64}"), &|x| x.mov_to(Size::Q, a, b)),
