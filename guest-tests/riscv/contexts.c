@@ -37,6 +37,6 @@ int main(void) {
     asm volatile("li t0, 5\n .global point\n .option push\n .option norvc\npoint: ebreak\n .option pop\n mv %0, t0" : "=r"(x)::"t0", "ft0");
     printf("t0 %lx\n", x);
     // AT_HWCAP has I, M, A, F, D, C; there is no AT_PLATFORM.
-    printf("hwcap %lx platform %lx frame %d\n", getauxval(AT_HWCAP), getauxval(AT_PLATFORM), getauxval(51) == 1088);
+    printf("hwcap %lx platform %lx frame %d\n", getauxval(AT_HWCAP), getauxval(AT_PLATFORM), getauxval(51) == 1664);
     return 0;
 }

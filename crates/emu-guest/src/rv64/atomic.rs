@@ -1,8 +1,8 @@
 //! Atomic accesses (manual: A, Zacas, Zabha).
 //!
-//! The host's locked instructions order all accesses, so aq and rl need nothing. A reservation is the address,
-//! the size and the value that was loaded; SC compares memory with the value. A reservation ends with SC, and
-//! with every signal.
+//! The host's locked instructions order all accesses, so aq and rl need nothing. A reservation is the
+//! address, the size and the value that was loaded; SC compares memory with the value. A reservation ends
+//! with SC, and with every signal.
 
 use super::action::Atomic;
 use super::load_store::address;

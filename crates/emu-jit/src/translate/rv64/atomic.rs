@@ -1,5 +1,5 @@
-//! Atomic accesses: the host's locked instructions order all others. SC compares memory with the value that LR
-//! loaded.
+//! Atomic accesses: the host's locked instructions order all others. SC compares memory with the value that
+//! LR loaded.
 
 use super::Translator;
 use crate::layout::{EXCLUSIVE_ADDRESS, EXCLUSIVE_SIZE, EXCLUSIVE_VALUE};

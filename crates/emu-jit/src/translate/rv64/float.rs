@@ -1,9 +1,9 @@
 //! Floating point of single and double precision: by the host, which signals invalid operations to the
 //! interpreter, as it does NaNs ([`crate::translate::vectors::scalar`]), since those become canonical here.
 //!
-//! A single has ones above it in its register. The host's operations on the lowest lane keep what is above their
-//! first operand, so they keep the ones. Before an operand is used that is not known to have them, its register
-//! is looked at; without them, the interpreter takes over, and the code is left.
+//! A single has ones above it in its register. The host's operations on the lowest lane keep what is above
+//! their first operand, so they keep the ones. Before an operand is used that is not known to have them, its
+//! register is looked at; without them, the interpreter takes over, and the code is left.
 
 use super::Translator;
 use crate::layout::{X0, X1};
@@ -22,8 +22,8 @@ const OR: u8 = 0xeb;
 const XOR: u8 = 0xef;
 const TO_OTHER_PRECISION: u8 = 0x5a;
 
-/// The rounding mode of an instruction, as [`Translator::convert_to_rax`] numbers them. The mode in FCSR is to
-/// nearest wherever the host computes.
+/// The rounding mode of an instruction, as [`Translator::convert_to_rax`] numbers them. The mode in FCSR is
+/// to nearest wherever the host computes.
 fn host_mode(item: &Instruction) -> Option<u8> {
     match item.rounding() {
         1 => Some(3),
@@ -239,7 +239,8 @@ impl Translator<'_> {
     fn compare_floats(&mut self, item: &Instruction, operation: Float, double: bool) {
         self.clobber();
         let (n, m) = (half(item.rn), half(item.rm));
-        // Less is greater with the operands in reverse order: then unordered operands set CF, and are neither.
+        // Less is greater with the operands in reverse order: then unordered operands set CF, and are
+        // neither.
         let reversed = operation != Float::Eq;
         let (first, second) = if reversed { (m, n) } else { (n, m) };
         let a = self.vget(first, X0);

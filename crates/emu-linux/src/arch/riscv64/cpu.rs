@@ -119,8 +119,8 @@ fn value(key: u64) -> Option<(u64, Kind)> {
     })
 }
 
-/// riscv_hwprobe(2): pairs of a key and a value, their count, and a set of CPUs with its size. All CPUs are the
-/// same.
+/// riscv_hwprobe(2): pairs of a key and a value, their count, and a set of CPUs with its size. All CPUs are
+/// the same.
 pub(super) fn probe([pairs, count, size, cpus, flags, _]: [u64; 6]) -> Result<i64, Errno> {
     const WHICH_CPUS: u64 = 1;
     const UNKNOWN: u64 = u64::MAX;

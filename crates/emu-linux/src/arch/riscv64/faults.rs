@@ -11,8 +11,8 @@ const BUS_ADRALN: i32 = 1;
 const ILL_ILLOPC: i32 = 1;
 const TRAP_BRKPT: i32 = 1;
 
-/// Names the instruction at `pc`: its bits, its name if it belongs to an extension that the CPU does not have,
-/// and its bytes.
+/// Names the instruction at `pc`: its bits, its name if it belongs to an extension that the CPU does not
+/// have, and its bytes.
 pub(super) fn undefined_instruction(pc: u64) -> String {
     let mut bytes = [0; 4];
     // An instruction of 16 bits may be the last of its page.
