@@ -1,7 +1,7 @@
 //! A whole farm in this process: a server of the Remote Execution API on loopback, with workers that execute
 //! actions as processes of this machine. It can misbehave in every way that a client has to survive.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -22,6 +22,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -105,6 +106,8 @@ struct Held {
     actions: HashMap<String, reapi::ActionResult>,
     operations: HashMap<String, operations::Operation>,
     cancelled: Vec<String>,
+    /// Those of them that have not begun again.
+    ending: BTreeSet<String>,
     requests: BTreeMap<&'static str, usize>,
 }
 
@@ -271,7 +274,7 @@ async fn serve(state: Arc<State>, listening: tokio::net::TcpListener, tls: Optio
             operations::operations_server::OperationsServer::new(service),
             check,
         ))
-        .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listening))
+        .serve_with_incoming(TcpIncoming::from(listening).with_nodelay(Some(true)))
         .await
         .expect("the server runs");
 }
@@ -615,7 +618,8 @@ impl reapi::execution_server::Execution for Service {
             let mut held = self.0.held();
             let is_known = held.operations.get(&name).is_some_and(|operation| !operation.done);
             if !is_known {
-                held.operations.insert(name.clone(), operation(&name, Stage::Queued, ""));
+                held.operations.insert(name.clone(), under_way(&name, Stage::Queued, ""));
+                held.ending.remove(&name);
             }
             is_known
         };
@@ -649,7 +653,7 @@ impl Service {
                 let changed = state.changed.notified();
                 let operation = state.held().operations.get(&name).cloned();
                 let Some(operation) = operation else { return };
-                let is_executing = operation.metadata != operation_of(&name, Stage::Queued).metadata;
+                let is_executing = operation.metadata != under_way(&name, Stage::Queued, "").metadata;
                 if last.as_ref() != Some(&operation) {
                     last = Some(operation.clone());
                     let done = operation.done;
@@ -699,7 +703,9 @@ impl operations::operations_server::Operations for Service {
         request: Request<operations::CancelOperationRequest>,
     ) -> Result<Response<protobuf::Empty>, Status> {
         self.0.begin("CancelOperation").await?;
-        self.0.held().cancelled.push(request.into_inner().name);
+        let name = request.into_inner().name;
+        self.0.held().cancelled.push(name.clone());
+        self.0.held().ending.insert(name);
         self.0.changed.notify_waiters();
         Ok(Response::new(protobuf::Empty {}))
     }
@@ -712,12 +718,8 @@ impl operations::operations_server::Operations for Service {
     }
 }
 
-fn operation_of(name: &str, stage: Stage) -> operations::Operation {
-    operation(name, stage, "")
-}
-
 /// An operation that is not done.
-fn operation(name: &str, stage: Stage, worker: &str) -> operations::Operation {
+fn under_way(name: &str, stage: Stage, worker: &str) -> operations::Operation {
     let metadata = reapi::ExecuteOperationMetadata {
         stage: stage as i32,
         partial_execution_metadata: Some(reapi::ExecutedActionMetadata {
@@ -742,7 +744,7 @@ async fn run(state: Arc<State>, name: String, digest: reapi::Digest, skip_cache:
     let done = operations::Operation {
         done: true,
         result: Some(operations::operation::Result::Response(any)),
-        ..operation(&name, Stage::Completed, "")
+        ..under_way(&name, Stage::Completed, "")
     };
     state.held().operations.insert(name, done);
     state.changed.notify_waiters();
@@ -803,13 +805,13 @@ async fn attempt(
         if !behaviour.queues_forever {
             return Err(status(Code::FailedPrecondition, "no worker has these properties"));
         }
-        if state.held().cancelled.iter().any(|cancelled| cancelled == name) {
+        if state.held().ending.contains(name) {
             return Err(status(Code::Cancelled, "cancelled"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let _worker = state.workers.acquire().await.expect("workers stay");
-    state.held().operations.insert(name.to_string(), operation(name, Stage::Executing, "worker-1"));
+    state.held().operations.insert(name.to_string(), under_way(name, Stage::Executing, "worker-1"));
     state.changed.notify_waiters();
     let directory = tempfile::tempdir().expect("a directory");
     if take(&mut state.held().behaviour.forgets) {
@@ -844,7 +846,7 @@ async fn attempt(
         tokio::select! {
             output = &mut ended => break output.expect("it ends"),
             () = tokio::time::sleep(Duration::from_millis(20)) => {
-                if state.held().cancelled.iter().any(|cancelled| cancelled == name) {
+                if state.held().ending.contains(name) {
                     return Err(status(Code::Cancelled, "cancelled"));
                 }
             }
