@@ -1,5 +1,6 @@
-//! Links the executable at fixed addresses. Each RUN step starts it twice, and a position-independent one begins by
-//! relocating its 30,000 pointers to constants. Stacks, heap and mappings keep their random addresses.
+//! Links the executable at fixed addresses. Each RUN step starts it twice, and a position-independent one
+//! begins by relocating its 30,000 pointers to constants. Stacks, heap and mappings keep their random
+//! addresses.
 
 use std::env;
 
