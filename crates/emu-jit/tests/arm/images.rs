@@ -47,7 +47,7 @@ fn random_code_gives_the_same_bytes_at_two_addresses() {
         profile.hot.extend((0..half).step_by(4).filter(|_| random.one_in(40)));
         profile.cold.extend((0..half).step_by(4).filter(|_| random.one_in(3)));
         profile.cold.extend((half..2 * half).step_by(2).filter(|_| random.one_in(3)).map(|at| at | 1));
-        let images = [0x3100_0000_u64, 0xa123_4000].map(|at| {
+        let images = [0x4100_0000_u64, 0xa123_4000].map(|at| {
             let mapping = Mapping::new(at, &bytes, SIZE);
             // SAFETY: the window holds only the mapping.
             let memory = unsafe { Memory::new(mapping.0, mapping.0 + bytes.len() as u64) };
