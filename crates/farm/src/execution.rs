@@ -81,8 +81,8 @@ impl Client {
     pub fn execute(&self, action: &Digest, policy: &mut Policy<'_>) -> Result<Execution> {
         let mut name = None;
         let result = self.wait(self.run(action, policy, &mut name));
-        if let Some(name) = name {
-            lock(&self.operations).remove(&name);
+        // Unless somebody has cancelled everything meanwhile.
+        if let Some(name) = name.filter(|name| lock(&self.operations).remove(name)) {
             self.cancel([name]);
         }
         result
