@@ -20,8 +20,8 @@ use crate::error::{FarmError, clean};
 
 /// How often an execution looks whether it should end.
 const LOOK_TIME: Duration = Duration::from_millis(50);
-/// How long cancellations may take: nothing depends on them, and a signal waits.
-const CANCEL_TIME: Duration = Duration::from_millis(400);
+/// How long cancellations may take: nothing depends on them.
+const CANCEL_TIME: Duration = Duration::from_secs(5);
 
 /// What an execution does.
 #[derive(Clone, Debug, PartialEq, Eq)]
