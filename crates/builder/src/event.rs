@@ -2,9 +2,9 @@
 //!
 //! The reports of one step come in this order: `Started`, `Waiting` (any number of times), `Keyed`, then for
 //! a step whose result is not known `Missed`, `Waiting`, `Executing` and `Output`; at its end one of `Done`,
-//! `Cancelled` and `Failed`. A step that a farm executes is `Waiting` and `Executing` several times, and then
-//! `Placed`. `Packing` and `Packed` follow a step that has executed and changed files, at any
-//! time after `Executing`, since layers are packed in the background.
+//! `Cancelled` and `Failed`. A farm's step may be `Waiting` and `Executing` several times, and is `Placed`
+//! when it is known where it runs. `Packing` and `Packed` follow a step that has executed here and changed
+//! files, at any time after `Executing`, since layers are packed in the background.
 
 use std::fmt;
 use std::time::Duration;

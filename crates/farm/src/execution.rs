@@ -20,8 +20,8 @@ use crate::error::{FarmError, clean};
 
 /// How often an execution looks whether it should end.
 const LOOK_TIME: Duration = Duration::from_millis(50);
-/// How long cancellations may take: nothing depends on them, and a signal waits.
-const CANCEL_TIME: Duration = Duration::from_millis(400);
+/// How long cancellations may take: nothing depends on them.
+const CANCEL_TIME: Duration = Duration::from_secs(5);
 
 /// What an execution does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +81,8 @@ impl Client {
     pub fn execute(&self, action: &Digest, policy: &mut Policy<'_>) -> Result<Execution> {
         let mut name = None;
         let result = self.wait(self.run(action, policy, &mut name));
-        if let Some(name) = name {
-            lock(&self.operations).remove(&name);
+        // Unless somebody has cancelled everything meanwhile.
+        if let Some(name) = name.filter(|name| lock(&self.operations).remove(name)) {
             self.cancel([name]);
         }
         result

@@ -383,7 +383,7 @@ fn an_interrupted_build_cancels_its_executions() {
     eventually("a cancellation", || farm.cancelled().len() == 1);
     // A step that fails ends the others, which are there.
     let start = Instant::now();
-    let dockerfile = "FROM base AS a\nRUN sleep 600\nFROM base AS b\nRUN sleep 1; false\nFROM base\nCOPY --from=a / /a\nCOPY --from=b / /b\n";
+    let dockerfile = "FROM base AS a\nRUN sleep 600\nFROM base AS b\nRUN sleep 5; false\nFROM base\nCOPY --from=a / /a\nCOPY --from=b / /b\n";
     build(&world, &farm, dockerfile, &[]).fails(1);
     assert!(start.elapsed() < Duration::from_secs(60));
     eventually("another cancellation", || farm.cancelled().len() == 2);
