@@ -6,11 +6,13 @@ use std::ffi::OsString;
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, CommandFactory, FromArgMatches};
+use clap::{ArgAction, Args as _, CommandFactory, FromArgMatches};
 
 use crossdock_dockerfile::error::suggestion;
 
 use crate::args::Args;
+use crate::commands::build::BuildArgs;
+use crate::commands::run::RunArgs;
 use crate::peers;
 use crate::session::Global;
 use crate::values::switch;
@@ -36,8 +38,8 @@ pub fn parse(words: Vec<OsString>) -> Result<Parsed, (clap::Error, u8)> {
     let words = with_aliases(words);
     let is_run = words.get(command_at(&words)).is_some_and(|word| word == "run");
     let refused = if is_run { RUN_REFUSED } else { REFUSED };
-    let command = definition(&words);
-    let matches = match command.try_get_matches_from(&words) {
+    let quick = alone(&words).and_then(|command| command.try_get_matches_from(&words).ok());
+    let matches = match quick.map_or_else(|| definition(&words).try_get_matches_from(&words), Ok) {
         Ok(matches) => matches,
         Err(error) => return Err(explained(error, &words, refused)),
     };
@@ -96,12 +98,28 @@ fn definition(words: &[OsString]) -> clap::Command {
     let word = words.get(command_at(words)).and_then(|word| word.to_str());
     let typed = word.and_then(|word| command.find_subcommand(word)).map(|inner| inner.get_name().to_string());
     match typed {
-        Some(name) => {
-            let command = peers::with_options_of(command, &name).mut_args(with_value);
-            command.mut_subcommand(&name, with_values)
-        }
+        Some(name) => made_ready(command, &name),
         None => with_values(peers::with_options(command)),
     }
+}
+
+/// The definition of the command that these words name, if it is one that scripts start often, without all
+/// others: to make those costs each start a millisecond. What it does not accept is read again by the whole
+/// definition, whose messages know all commands.
+fn alone(words: &[OsString]) -> Option<clap::Command> {
+    let name = words.get(command_at(words))?.to_str()?;
+    let inner = match name {
+        "build" => BuildArgs::augment_args(clap::Command::new("build")),
+        "run" => RunArgs::augment_args(clap::Command::new("run")),
+        _ => return None,
+    };
+    let top = Global::augment_args(clap::Command::new("crossdock")).args_override_self(true);
+    Some(made_ready(top.subcommand(inner), name))
+}
+
+/// The same commands, with the options of other programs and values of switches for the top and for `name`.
+fn made_ready(command: clap::Command, name: &str) -> clap::Command {
+    peers::with_options_of(command, name).mut_args(with_value).mut_subcommand(name, with_values)
 }
 
 /// The same commands, where each option without a value also takes `=true` and `=false`, as docker's do.
@@ -275,6 +293,29 @@ mod tests {
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
         with_values(peers::with_options(Args::command())).debug_assert();
+    }
+
+    #[test]
+    fn a_command_alone_is_defined_as_among_all() {
+        fn shown(command: &clap::Command) -> Vec<String> {
+            let is_own = |arg: &&clap::Arg| !["help", "version"].contains(&arg.get_id().as_str());
+            // Only pages of help have an order.
+            let shown = |arg: &clap::Arg| format!("{:?}", arg.clone().display_order(0));
+            let mut all: Vec<String> = command.get_arguments().filter(is_own).map(shown).collect();
+            all.sort();
+            all
+        }
+        for name in ["build", "run"] {
+            let words = ["crossdock", name].map(OsString::from);
+            let (mut alone, mut whole) = (alone(&words).expect("often started"), definition(&words));
+            alone.build();
+            whole.build();
+            let inner = |command: &clap::Command| shown(command.find_subcommand(name).expect("defined"));
+            assert!(inner(&alone).len() > 50, "{name}");
+            assert_eq!(inner(&alone), inner(&whole), "{name}");
+            assert_eq!(shown(&alone), shown(&whole));
+        }
+        assert!(alone(&["crossdock", "images"].map(OsString::from)).is_none());
     }
 
     #[test]

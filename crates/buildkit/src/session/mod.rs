@@ -361,9 +361,13 @@ fn escaped(text: &str) -> String {
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// The client's words in an answer that says that something failed.
+/// The client's words in an answer that says that something failed, or that there will be none.
 fn said(status: &Status) -> anyhow::Error {
-    anyhow::anyhow!("the client says: {}", status.message())
+    // What the transport found has a source; what the client answered has none.
+    match std::error::Error::source(status) {
+        Some(_) => anyhow::anyhow!("the client's session has ended: {}", status.message()),
+        None => anyhow::anyhow!("the client says: {}", status.message()),
+    }
 }
 
 // The crate of the messages has a second copy of this service for streams of bytes.

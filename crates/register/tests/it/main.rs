@@ -74,7 +74,7 @@ fn emulators_are_registered_and_removed() {
     assert_eq!(lines[1..3], ["./hello-arm64", "./hello-arm"], "{text}");
     assert_eq!((lines[3], lines[5]), ("flags: POCF", "flags: PO"), "{text}");
     assert!(lines[4].contains("\"linux/arm64\"") && lines[4].contains("\"linux/arm/v7\""), "{text}");
-    assert!(lines[6].ends_with("\"emulators\":[\"crossdock-arm\"]}"), "{text}");
+    assert!(lines[6].ends_with("\"emulators\":[\"crossdock-arm\",\"crossdock-riscv64\"]}"), "{text}");
     assert!(lines[7].ends_with("\"emulators\":[]}"), "{text}");
 }
 
