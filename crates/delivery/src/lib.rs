@@ -10,12 +10,12 @@ pub mod build;
 pub mod caches;
 pub mod calls;
 pub mod contexts;
-pub mod farm;
 pub mod files;
 pub mod git;
 pub mod input;
 pub mod limits;
 pub mod outputs;
+pub mod remote_execution;
 pub mod source;
 pub mod unpacking;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use crossdock_delivery::farm::places::Rule;
-use crossdock_delivery::farm::{Farm, Options};
-use crossdock_farm::{Address, Identity, Settings};
+use crossdock_delivery::remote_execution::places::Rule;
+use crossdock_delivery::remote_execution::{Farm, Options};
+use crossdock_reapi::{Address, Identity, Settings};
 use crossdock_registry::Secret;
 
 use crate::values;

@@ -74,7 +74,7 @@ struct Counter {
     choice: Choice,
     jobs: usize,
     denied: Vec<String>,
-    farm: Option<Arc<crossdock_delivery::farm::Farm>>,
+    farm: Option<Arc<crossdock_delivery::remote_execution::Farm>>,
 }
 
 impl Desk for Counter {

@@ -15,10 +15,10 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("crossdock-sandbox", &["platform"]),
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
     ("crossdock-bake", &["dockerfile"]),
-    ("crossdock-farm", &["registry", "oci"]),
+    ("crossdock-reapi", &["registry", "oci"]),
     (
         "crossdock-delivery",
-        &["farm", "builder", "dockerfile", "registry", "sandbox", "oci", "elf", "platform"],
+        &["reapi", "builder", "dockerfile", "registry", "sandbox", "oci", "elf", "platform"],
     ),
     ("crossdock-buildkit", &["delivery", "builder", "dockerfile", "registry", "sandbox", "oci", "platform"]),
     (
@@ -27,7 +27,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "bake",
             "buildkit",
             "delivery",
-            "farm",
+            "reapi",
             "builder",
             "dockerfile",
             "sandbox",

@@ -141,9 +141,9 @@ mod tests {
             "grpc://[::1]x:1",
             "grpc://[a]:1",
             "grpc://user@farm:1",
-            "grpc://farm/a//b",
-            "grpc://farm/a/blobs",
-            "grpc://farm/a b",
+            "grpc://host/a//b",
+            "grpc://host/a/blobs",
+            "grpc://host/a b",
         ] {
             assert!(read(text).is_err_and(|error| error.contains("grpc[s]://")), "{text}");
         }

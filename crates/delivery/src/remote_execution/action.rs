@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use crossdock_builder::away::order::Package;
-use crossdock_farm::{Action, Blob, Command, Content, Digest, FarmError, InputRoot};
 use crossdock_oci::digest::Hasher;
 use crossdock_oci::media_type::Compression;
 use crossdock_oci::{Digest as Sha256, Store};
+use crossdock_reapi::{Action, Blob, Command, Content, Digest, FarmError, InputRoot};
 
 use super::result::{ANSWER, LAYER};
 

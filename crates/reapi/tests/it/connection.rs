@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crossdock_farm::{Client, Digest, FarmError, Identity, Settings};
+use crossdock_reapi::{Client, Digest, FarmError, Identity, Settings};
 use crossdock_registry::Secret;
 use crossdock_testkit::farm::{TestFarm, Tls};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -27,7 +27,7 @@ fn capabilities_are_heeded() {
     let client = client(&farm);
     farm.take_requests();
     client
-        .update_action_result(&Digest::of(b""), &crossdock_farm::ActionResult::default())
+        .update_action_result(&Digest::of(b""), &crossdock_reapi::ActionResult::default())
         .expect("nothing to do");
     assert!(farm.take_requests().is_empty(), "who may not write does not try");
     farm.behave(|behaviour| behaviour.digest_function = 9);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossdock_farm::{
+use crossdock_reapi::{
     Action, ActionResult, Blob, Client, Command, Execution, FarmError, InputRoot, Policy, Result, Stage,
 };
 use crossdock_testkit::farm::{PROPERTY, TestFarm};

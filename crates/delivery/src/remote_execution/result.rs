@@ -4,9 +4,9 @@ use std::io::{BufWriter, Write};
 
 use crossdock_builder::away::order::{Answer, Task};
 use crossdock_builder::{Environment, ErrorKind, Event, Packed, Record, StepId, Wait};
-use crossdock_farm::{ActionResult, Client, Digest, FarmError, OutputFile};
 use crossdock_oci::Descriptor;
 use crossdock_oci::media_type::Compression;
+use crossdock_reapi::{ActionResult, Client, Digest, FarmError, OutputFile};
 
 /// The file with the layer.
 pub const LAYER: &str = "layer";

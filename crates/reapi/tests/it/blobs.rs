@@ -1,6 +1,6 @@
 //! Blobs, in batches and as streams.
 
-use crossdock_farm::{Blob, Content, Digest, FarmError};
+use crossdock_reapi::{Blob, Content, Digest, FarmError};
 use crossdock_testkit::farm::TestFarm;
 
 use crate::client;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossdock_builder::away::order::{Package, Task};
 use crossdock_builder::{Environment, ErrorKind, Event, Record, StepId, Wait};
-use crossdock_farm::{ActionResult, Blob, Client, Execution, FarmError, Policy, Stage};
 use crossdock_oci::Digest;
+use crossdock_reapi::{ActionResult, Blob, Client, Execution, FarmError, Policy, Stage};
 
 use self::places::{Place, Places, Rule};
 use self::result::{Outcome, Reading};
@@ -28,7 +28,7 @@ const DOWN_TIME: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Options {
     /// How it is reached.
-    pub settings: crossdock_farm::Settings,
+    pub settings: crossdock_reapi::Settings,
     /// Which properties workers need.
     pub rules: Vec<Rule>,
     /// crossdock for workers of other CPUs.
@@ -72,7 +72,7 @@ impl Farm {
     ///
     /// The settings contradict each other, or name files that cannot be read.
     pub fn new(options: Options) -> anyhow::Result<Farm> {
-        crossdock_farm::check(&options.settings)?;
+        crossdock_reapi::check(&options.settings)?;
         let (client, down_since, is_over, executables) = Default::default();
         Ok(Farm { options, client, down_since, is_over, executables })
     }

@@ -6,7 +6,7 @@ mod execution;
 
 use std::time::Duration;
 
-use crossdock_farm::{Client, Settings};
+use crossdock_reapi::{Client, Settings};
 use crossdock_testkit::farm::TestFarm;
 
 /// How a test reaches its farm.
