@@ -3,34 +3,12 @@
 use super::element::{
     Shape, element_of, have_one_size, is_aligned, is_unmasked, may_overlap, overlap, vd, vs1, vs2,
 };
+use super::kind::Kind;
 use crate::exit::{Flow, Leave, Step};
 use crate::op::{Host, Op, sign_extend};
 use crate::rv64::action::{Action, Arithmetic};
 use crate::rv64::decode::row_of;
 use crate::state::State;
-
-/// How large the elements of the destination and of vs2 are beside those of vs1.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// All the same.
-    Same,
-    /// The destination is twice as large.
-    Wide,
-    /// The destination and vs2 are.
-    WideBoth,
-    /// vs2 is.
-    Narrow,
-    /// The destination is a mask.
-    Compare,
-    /// Element 0 of the destination and of vs1, all elements of vs2.
-    Reduction,
-    /// The same, with a destination of twice the size.
-    WideReduction,
-    /// vs2 is smaller by this shift; there is no vs1.
-    Extension(u32),
-    /// There is no vs1.
-    Unary,
-}
 
 fn kind(operation: Arithmetic) -> Kind {
     use Arithmetic::*;
@@ -302,25 +280,13 @@ pub(crate) fn run(s: &mut State, _: &Host, op: &Op) -> Step {
 
 /// The shapes of the destination, of vs2 and of vs1.
 fn shapes(s: &mut State, op: &Op, kind: Kind, shape: Shape) -> Result<(Shape, Shape, Shape), Leave> {
-    let wide = shape.wide();
     let doubles = matches!(kind, Kind::Wide | Kind::WideBoth | Kind::Narrow);
     s.require(op, !doubles || shape.sew < 3 && shape.lmul < 3)?;
     s.require(op, kind != Kind::WideReduction || shape.sew < 3)?;
-    let one = |sew| Shape { sew, lmul: 0 };
-    Ok(match kind {
-        Kind::Same | Kind::Unary => (shape, shape, shape),
-        Kind::Wide => (wide, shape, shape),
-        Kind::WideBoth => (wide, wide, shape),
-        Kind::Narrow => (shape, wide, shape),
-        Kind::Compare => (one(0), shape, shape),
-        Kind::Reduction => (one(shape.sew), shape, one(shape.sew)),
-        Kind::WideReduction => (one(shape.sew + 1), shape, one(shape.sew + 1)),
-        Kind::Extension(by) => {
-            let lmul = shape.lmul - by as i32;
-            s.require(op, shape.sew >= by && lmul >= -3)?;
-            (shape, Shape { sew: shape.sew - by, lmul }, shape)
-        }
-    })
+    if let Kind::Extension(by) = kind {
+        s.require(op, shape.sew >= by && shape.lmul - by as i32 >= -3)?;
+    }
+    Ok(kind.shapes(shape))
 }
 
 /// What makes an instruction reserved: groups that begin at other registers than they may, or overlap.

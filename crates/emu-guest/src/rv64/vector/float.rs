@@ -3,6 +3,7 @@
 use super::element::{
     Shape, element_of, have_one_size, is_aligned, is_unmasked, may_overlap, overlap, vd, vs1, vs2,
 };
+use super::kind::Kind;
 use crate::exit::{Flow, Leave, Step};
 use crate::float::{
     Comparison, Double, Flags, HalfOperand, HostFormat, NanOperands, Order, Rounding, Single,
@@ -26,20 +27,6 @@ fn canonical(sew: u32) -> u64 {
         2 => 0x7fc0_0000,
         _ => 0x7ff8_0000_0000_0000,
     }
-}
-
-/// How large the elements are: of the destination, of vs2, of vs1.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Same,
-    Wide,
-    WideBoth,
-    Narrow,
-    Compare,
-    Reduction,
-    WideReduction,
-    /// There is no vs1.
-    Unary,
 }
 
 fn kind(operation: VectorFloat, op: &Op) -> Kind {
@@ -333,8 +320,6 @@ fn shapes(
     kind: Kind,
     shape: Shape,
 ) -> Result<(Shape, Shape, Shape), Leave> {
-    let wide = shape.wide();
-    let one = |sew| Shape { sew, lmul: 0 };
     let doubles = !matches!(kind, Kind::Same | Kind::Compare | Kind::Unary | Kind::Reduction);
     let code = vs1(op) & 7;
     // Of bytes: a wider number of an integer, or a narrower integer of a number.
@@ -346,15 +331,7 @@ fn shapes(
         };
     s.require(op, shape.sew > 0 || of_bytes)?;
     s.require(op, !doubles || shape.sew < 3 && (shape.lmul < 3 || kind == Kind::WideReduction))?;
-    Ok(match kind {
-        Kind::Same | Kind::Unary => (shape, shape, shape),
-        Kind::Wide => (wide, shape, shape),
-        Kind::WideBoth => (wide, wide, shape),
-        Kind::Narrow => (shape, wide, shape),
-        Kind::Compare => (one(0), shape, shape),
-        Kind::Reduction => (one(shape.sew), shape, one(shape.sew)),
-        Kind::WideReduction => (one(shape.sew + 1), shape, one(shape.sew + 1)),
-    })
+    Ok(kind.shapes(shape))
 }
 
 /// What makes an instruction reserved.

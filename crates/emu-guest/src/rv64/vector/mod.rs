@@ -7,6 +7,7 @@ mod arithmetic;
 mod configure;
 mod element;
 mod float;
+mod kind;
 mod mask;
 mod memory;
 mod permute;
