@@ -14,6 +14,7 @@
 
 pub mod archive;
 pub mod config;
+mod cpus;
 pub mod digest;
 pub mod error;
 pub mod image;
@@ -27,6 +28,7 @@ pub mod store;
 pub mod validate;
 
 pub use config::ImageConfig;
+pub use cpus::cpus;
 pub use digest::Digest;
 pub use error::StoreError;
 pub use image::Image;

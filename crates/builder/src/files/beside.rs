@@ -47,7 +47,7 @@ impl<'scope, 'env> Beside<'scope, 'env> {
     }
 
     fn start(&self) -> Option<SyncSender<Work<'scope>>> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let threads = crossdock_oci::cpus().min(THREADS_MAX);
         let (send, receive) = sync_channel::<Work<'scope>>(threads);
         let receive = Arc::new(Mutex::new(receive));
         let mut started = 0;

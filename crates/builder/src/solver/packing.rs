@@ -47,7 +47,7 @@ pub(crate) struct Packers<'a> {
 impl<'a> Packers<'a> {
     /// No thread packs yet.
     pub fn new(env: &'a Environment<'a>) -> Packers<'a> {
-        let threads_max = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads_max = crossdock_oci::cpus();
         Packers { env, threads_max, backlog: Mutex::default() }
     }
 

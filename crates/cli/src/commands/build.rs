@@ -484,7 +484,7 @@ fn request(
         hostname: build_args.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty()).cloned(),
         allow_insecure: allows("security.insecure"),
         allow_network_host: allows("network.host"),
-        jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        jobs: args.jobs.unwrap_or_else(crossdock_oci::cpus),
         source_date_epoch: epoch.transpose()?,
         needs_trees: true,
     };

@@ -60,8 +60,7 @@ pub fn info(session: &Session, args: &InfoArgs) -> Result<u8> {
     let images = store.readable_images()?.0.len();
     let usage = store.disk_usage()?;
     let host = Platform::host();
-    let (cpus, root) =
-        (std::thread::available_parallelism().map_or(1, usize::from), session.root().display());
+    let (cpus, root) = (crossdock_oci::cpus(), session.root().display());
     if let Some(format) = &args.format {
         let value = json!({
             "Name": NAME, "ServerVersion": VERSION, "ClientInfo": {"Version": VERSION},

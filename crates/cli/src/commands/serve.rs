@@ -121,7 +121,7 @@ impl Desk for Counter {
 
 fn server(session: &Arc<Session>, args: &BuildsArgs) -> Result<Server> {
     let choice = values::emulator_choice(&args.emulator)?;
-    let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+    let cpus = crossdock_oci::cpus;
     let counter = Counter {
         session: session.clone(),
         choice,

@@ -11,7 +11,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result, StoreError};
 use crate::manifest::{Descriptor, Document};
 use crate::store::Store;
-use crate::store::files::{file_name, open_regular, sync_parent};
+use crate::store::files::{file_name, open_regular, read_up_to, sync_parent};
 use crate::store::growing::Growing;
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
@@ -54,10 +54,7 @@ impl Store {
     fn open_unheld(&self, digest: &Digest) -> Result<(File, u64)> {
         let path = self.blob_path(digest);
         match open_regular(&path) {
-            Ok(file) => {
-                let length = file.metadata().context("read", &path)?.len();
-                Ok((file, length))
-            }
+            Ok(opened) => Ok(opened),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StoreError::MissingBlob(digest.clone())),
             Err(e) => Err(StoreError::io("open", path, e)),
         }
@@ -77,12 +74,11 @@ impl Store {
             Err(e) if e.is_no_space() => self.open_unheld(digest),
             other => other,
         };
-        let (mut file, size) = opened?;
+        let (file, size) = opened?;
         if size > DOCUMENT_SIZE_MAX {
             return Err(StoreError::TooLarge { digest: digest.clone(), size, limit: DOCUMENT_SIZE_MAX });
         }
-        let mut bytes = Vec::with_capacity(size as usize);
-        file.read_to_end(&mut bytes).context("read", self.blob_path(digest))?;
+        let bytes = read_up_to(&file, size, u64::MAX).context("read", self.blob_path(digest))?;
         let mut hasher = digest.hasher();
         hasher.update(&bytes);
         let found = hasher.finish();

@@ -16,23 +16,35 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// Opens a regular file of the store; anything else is damage, which is refused without waiting.
-pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+/// Opens a regular file of the store and tells its length in bytes; anything else is damage, which is refused
+/// without waiting.
+pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
+    let meta = file.metadata()?;
+    match meta.is_file() {
+        true => Ok((file, meta.len())),
         false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")),
     }
 }
 
 /// All bytes of a regular file of at most `limit` bytes.
 pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_regular(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    let (file, length) = open_regular(path)?;
+    let bytes = read_up_to(&file, length, limit + 1)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {limit} bytes")));
     }
+    Ok(bytes)
+}
+
+/// The bytes of an open file, at most `limit`. The buffer has room for `length` bytes from the beginning, so
+/// that a file of that length takes two calls.
+pub(crate) fn read_up_to(file: &File, length: u64, limit: u64) -> io::Result<Vec<u8>> {
+    /// The standard library reads into as many bytes on the stack before it lets a full buffer grow.
+    const PROBE: u64 = 32;
+    let mut bytes = Vec::with_capacity((length.min(limit) + PROBE) as usize);
+    file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

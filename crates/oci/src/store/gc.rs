@@ -418,7 +418,7 @@ fn digest_in(value: Option<&Value>) -> Option<Digest> {
 /// The JSON object in a blob; `None` if the blob is missing or something else.
 fn read_object(path: &Path) -> Result<Option<Value>> {
     let mut file = match open_regular(path) {
-        Ok(file) => file,
+        Ok((file, _)) => file,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
             return Ok(None);
         }

@@ -339,7 +339,8 @@ impl Store {
     }
 
     /// Changes one record while no other process changes any; `None` removes it. A record that cannot be read
-    /// counts as absent and is set aside once there is a new one: giving the name repairs it.
+    /// counts as absent and is set aside once there is a new one: giving the name repairs it. An edit that
+    /// changes nothing writes nothing.
     fn change(
         &self,
         reference: &Reference,
@@ -354,16 +355,21 @@ impl Store {
             Err(StoreError::Record { reason, .. }) => (None, Some(reason)),
             Err(e) => return Err(e),
         };
+        let before = record.clone();
         match edit(record)? {
             Some(mut record) => {
-                record.updated = now();
-                let bytes = serde_json::to_vec_pretty(&record).expect("string keys always serialise");
-                if let Some(reason) = damage {
-                    self.set_aside(&path)?;
-                    let name = reference.familiar();
-                    self.warnings.add(format!("the damaged record of {name} was replaced ({reason})"));
+                record.updated = before.as_ref().map_or(0, |before| before.updated);
+                // A rebuild without a change gives a name to what has it. A write would wait for the disk.
+                if before.as_ref() != Some(&record) {
+                    record.updated = now();
+                    let bytes = serde_json::to_vec_pretty(&record).expect("string keys always serialise");
+                    if let Some(reason) = damage {
+                        self.set_aside(&path)?;
+                        let name = reference.familiar();
+                        self.warnings.add(format!("the damaged record of {name} was replaced ({reason})"));
+                    }
+                    replace_file(&path, &self.lease.temporary()?, &bytes)?;
                 }
-                replace_file(&path, &self.lease.temporary()?, &bytes)?;
                 // From now on the name keeps these images.
                 let manifests = record.images.iter().map(|image| &image.manifest.digest);
                 for named in record.index.iter().map(|index| &index.digest).chain(manifests) {

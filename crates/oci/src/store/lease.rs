@@ -91,7 +91,7 @@ impl Lease {
                     Err(e) if is_read_only(&e) => {
                         let reason = format!("cannot write {}: {e}", path.display());
                         state.read_only = Some(reason.clone());
-                        open_regular(&path).map_err(|_| self.read_only(reason))?
+                        open_regular(&path).map_err(|_| self.read_only(reason))?.0
                     }
                     other => other.context("open", &path)?,
                 };
@@ -227,7 +227,7 @@ pub(crate) fn live(root: &Path) -> Result<(HashSet<String>, Vec<Use>)> {
     let (mut live, mut uses) = (HashSet::new(), Vec::new());
     for entry in fs::read_dir(&dir).context("read", &dir)? {
         let path = entry.context("read", &dir)?.path();
-        let file = match open_regular(&path) {
+        let (file, _) = match open_regular(&path) {
             // What is no file is no lease.
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => continue,
             Err(e) if matches!(e.raw_os_error(), Some(6 | 40)) => continue,

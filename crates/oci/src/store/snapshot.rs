@@ -551,7 +551,7 @@ pub(crate) fn dependent_key(diff_id: &Digest, lower: &[Digest]) -> Digest {
 
 fn threads_or_all(threads: usize) -> usize {
     match threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        0 => crate::cpus(),
         n => n,
     }
 }

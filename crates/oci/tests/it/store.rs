@@ -163,6 +163,27 @@ fn images_are_kept_by_reference_and_platform() {
 }
 
 #[test]
+fn a_name_that_keeps_its_meaning_is_not_written_again() {
+    use std::os::unix::fs::MetadataExt;
+    let store = TempStore::new();
+    let layer = |text: &str| vec![LayerTar::new().file("f", text)];
+    let first = TinyImage::named(&store, "app:1", "linux/arm64", layer("1"));
+    let app = reference("app:1");
+    let entry = || {
+        let names = files_in(&store, "images");
+        assert_eq!(names.len(), 1);
+        fs::metadata(store.root().join("images").join(&names[0])).expect("a record").ino()
+    };
+    let (inode, record) = (entry(), store.image(&app).expect("read").expect("there"));
+    store.put_image(&app, &first.platform, &first.manifest).expect("put");
+    store.tag(&app, &app).expect("tagged");
+    assert_eq!((entry(), store.image(&app).expect("read")), (inode, Some(record)));
+    let second = TinyImage::named(&store, "app:1", "linux/arm64", layer("2"));
+    assert_ne!(entry(), inode);
+    assert_eq!(store.find(&app, &second.platform).expect("read"), Some(second.manifest));
+}
+
+#[test]
 fn images_without_a_name_stay_until_they_are_removed() {
     let store = TempStore::new();
     // What a handle wrote is kept by its lease, too, until it is dropped.
