@@ -14,7 +14,10 @@ use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::elf::{FileArgs, LddArgs};
 use crate::commands::emulate::{EmulateArgs, UnshareArgs};
-use crate::commands::images::{HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs};
+use crate::commands::images::{
+    ExistsArgs, HistoryArgs, InspectArgs, PullArgs, PushArgs, RmiArgs, TagArgs, UntagArgs,
+};
+use crate::commands::import::ImportArgs;
 use crate::commands::info::{InfoArgs, VersionArgs};
 use crate::commands::listing::ImagesArgs;
 use crate::commands::manifest::ManifestCommand;
@@ -75,6 +78,12 @@ pub enum Command {
     Images(ImagesArgs),
     /// Give an image another name
     Tag(TagArgs),
+    /// Take names from an image, which stays
+    #[command(hide = true)]
+    Untag(UntagArgs),
+    /// End with 0 if there is an image of that name or id, else with 1
+    #[command(hide = true)]
+    Exists(ExistsArgs),
     /// Remove images
     Rmi(RmiArgs),
     /// Show everything known about images
@@ -87,6 +96,8 @@ pub enum Command {
     Save(SaveArgs),
     /// Read images from an archive
     Load(LoadArgs),
+    /// Make an image of an archive of files
+    Import(ImportArgs),
     /// Make and edit multi-platform indexes
     #[command(subcommand)]
     Manifest(ManifestCommand),
@@ -147,6 +158,7 @@ impl Command {
             | Command::Buildctl(_)
             | Command::Pull(_)
             | Command::Load(_)
+            | Command::Import(_)
             | Command::Rmi(_)
             | Command::Diff(_)
             | Command::System(_)

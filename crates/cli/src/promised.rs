@@ -43,7 +43,7 @@ const SHOWN: [Peer; 7] = [
 ];
 
 /// The other commands that are checked.
-const OTHERS: [Peer; 53] = [
+const OTHERS: [Peer; 55] = [
     peer("buildx-bake", &["bake"], &["a"]),
     peer("docker", &[], &["version"]),
     peer("podman", &[], &["version"]),
@@ -58,6 +58,7 @@ const OTHERS: [Peer; 53] = [
     peer("docker-push", &["push"], &["a"]),
     peer("docker-save", &["save"], &["a"]),
     peer("docker-load", &["load"], &[]),
+    peer("docker-import", &["import"], &["a"]),
     peer("docker-images", &["images"], &[]),
     peer("docker-rmi", &["rmi"], &["a"]),
     peer("docker-inspect", &["inspect"], &["a"]),
@@ -84,6 +85,7 @@ const OTHERS: [Peer; 53] = [
     peer("podman-push", &["push"], &["a"]),
     peer("podman-save", &["save"], &["a"]),
     peer("podman-load", &["load"], &[]),
+    peer("podman-import", &["import"], &["a"]),
     peer("podman-manifest-push", &["manifest", "push"], &["a"]),
     peer("podman-manifest-create", &["manifest", "create"], &["a", "b"]),
     peer("podman-manifest-add", &["manifest", "add"], &["a", "b"]),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use crossdock_oci::media_type::Compression;
 use crossdock_oci::size::size;
-use crossdock_oci::store::GcOptions;
+use crossdock_oci::store::{GcOptions, ImageEntry, ImageRecord};
 use crossdock_oci::{Descriptor, Digest, Reference, Store, StoreError};
 use crossdock_platform::Platform;
 use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as push_image};
@@ -95,8 +95,26 @@ pub struct PushArgs {
 pub struct TagArgs {
     /// The image
     pub source: String,
-    /// The new name
-    pub target: String,
+    /// The new names
+    #[arg(required = true)]
+    pub targets: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub struct UntagArgs {
+    /// The image
+    pub image: String,
+    /// Its names that go [default: all]
+    pub names: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub struct ExistsArgs {
+    /// Name or id
+    pub image: String,
+    /// It must be a multi-platform index
+    #[arg(long, hide = true)]
+    pub index: bool,
 }
 
 #[derive(clap::Args)]
@@ -376,20 +394,74 @@ fn explain_missing(error: anyhow::Error, image: &str) -> anyhow::Error {
 
 pub fn tag(session: &Session, args: TagArgs) -> Result<u8> {
     let store = session.store()?;
-    let target = values::reference(&args.target)?;
+    // All names are read before the first one is given.
+    let targets = args.targets.iter().map(|target| values::reference(target)).collect::<Result<Vec<_>>>()?;
     let found = source::find(&store, &args.source, None)?;
-    match &found.reference {
-        Some(reference) => store.tag(reference, &target)?,
-        None => {
-            let images: Vec<(Platform, Descriptor)> =
-                found.images.iter().map(|i| (i.platform.clone(), i.manifest.clone())).collect();
-            match &found.index {
-                Some(index) => store.put_index(&target, index, &images)?,
-                None => images.iter().try_for_each(|(p, manifest)| store.put_image(&target, p, manifest))?,
+    for target in &targets {
+        match &found.reference {
+            Some(reference) => store.tag(reference, target)?,
+            None => {
+                let images: Vec<(Platform, Descriptor)> =
+                    found.images.iter().map(|i| (i.platform.clone(), i.manifest.clone())).collect();
+                match &found.index {
+                    Some(index) => store.put_index(target, index, &images)?,
+                    None => {
+                        images.iter().try_for_each(|(p, manifest)| store.put_image(target, p, manifest))?
+                    }
+                }
             }
         }
     }
     Ok(0)
+}
+
+/// Takes names from an image (podman-untag(1)); one without a name is kept under its id.
+pub fn untag(session: &Session, args: &UntagArgs) -> Result<u8> {
+    let store = session.store()?;
+    let found = source::find(&store, &args.image, None)?;
+    let own: Vec<Reference> = found.reference.clone().map_or_else(|| found.names.clone(), |name| vec![name]);
+    let targets: Vec<&Descriptor> = match &found.index {
+        Some(index) => vec![index],
+        None => found.images.iter().map(|image| &image.manifest).collect(),
+    };
+    let mut names = args.names.iter().map(|name| values::reference(name)).collect::<Result<Vec<_>>>()?;
+    for (name, text) in names.iter().zip(&args.names) {
+        let record = store.image(name)?;
+        let is_same = record.is_some_and(|record| targets.iter().all(|target| means(&record, target)));
+        if !is_same {
+            bail!("{text} is no name of {}: nothing was changed", args.image);
+        }
+    }
+    if names.is_empty() {
+        names = own;
+    }
+    for name in &names {
+        store.remove(name, None)?;
+    }
+    for target in targets {
+        let images: Vec<ImageEntry> = match found.index {
+            Some(_) => found.images.clone(),
+            None => found.images.iter().filter(|image| image.manifest == *target).cloned().collect(),
+        };
+        store.put_untagged(target, &images)?;
+    }
+    Ok(0)
+}
+
+/// Whether a name has that image or index.
+fn means(record: &ImageRecord, target: &Descriptor) -> bool {
+    record.index.as_ref().is_some_and(|index| index.digest == target.digest)
+        || record.images.iter().any(|image| image.manifest.digest == target.digest)
+}
+
+/// Says by its exit code alone whether an image is in the store (podman-image-exists(1)).
+pub fn exists(session: &Session, args: &ExistsArgs) -> Result<u8> {
+    let store = session.store()?;
+    match source::find(&store, &args.image, None) {
+        Ok(found) => Ok(u8::from(args.index && found.index.is_none())),
+        Err(error) if source::is_absence(&error) => Ok(1),
+        Err(error) => Err(error),
+    }
 }
 
 pub fn rmi(session: &Session, args: RmiArgs) -> Result<u8> {

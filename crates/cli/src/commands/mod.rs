@@ -22,6 +22,7 @@ pub mod emulate;
 mod farm_options;
 pub mod images;
 mod imagetools;
+pub mod import;
 pub mod info;
 pub mod listing;
 pub mod manifest;
@@ -66,6 +67,9 @@ pub fn run(session: &Arc<Session>, command: Command) -> Result<u8> {
         Command::Copy(args) => copy::copy(session, *args),
         Command::Images(args) => listing::images(session, args),
         Command::Tag(args) => images::tag(session, args),
+        Command::Untag(args) => images::untag(session, &args),
+        Command::Exists(args) => images::exists(session, &args),
+        Command::Import(args) => import::import(session, args),
         Command::Rmi(args) => images::rmi(session, args),
         Command::Inspect(args) => images::inspect(session, args),
         Command::Diff(args) => diff::diff(session, args),

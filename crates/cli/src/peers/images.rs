@@ -55,6 +55,11 @@ pub const PRUNE: &[PeerOption] = &[
 
 pub const LOAD: &[PeerOption] = &[];
 
+pub const IMPORT: &[PeerOption] = &[
+    value("message", Fine("the history of the image names the archive")).short('m'),
+    switch("quiet", Fine("import prints only the id of the image")).short('q'),
+];
+
 pub const IMAGES: &[PeerOption] = &[
     switch(
         "tree",

@@ -50,6 +50,7 @@ fn tables(path: &[String]) -> Vec<&'static [PeerOption]> {
         ["logout"] => vec![images::LOGOUT],
         ["save"] => vec![images::SAVE],
         ["load"] => vec![images::LOAD],
+        ["import"] => vec![images::IMPORT],
         ["images"] => vec![images::IMAGES],
         ["history"] => vec![images::HISTORY],
         ["manifest", "create"] => vec![images::MANIFEST],

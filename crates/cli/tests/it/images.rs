@@ -1,5 +1,6 @@
 //! images, tag, rmi, inspect, history, save, load, pull, push, system, and docker's other names for them.
 
+use crossdock_testkit::LayerTar;
 use crossdock_testkit::foreign::{self, Cpu};
 use serde_json::Value;
 
@@ -46,6 +47,80 @@ fn names_come_and_go() {
         world.run(args).fails_with(&["no image absent:latest"]);
     }
     world.run(&["tag", "base", "Not:Valid:Name"]).fails_with(&["Not:Valid:Name"]);
+}
+
+#[test]
+fn an_archive_of_files_becomes_an_image() {
+    let world = World::new();
+    let busybox = std::fs::read(crate::support::require("busybox", "busybox-static")).expect("readable");
+    let root = || {
+        let applets = LayerTar::new().dir("bin").file_mode("bin/busybox", &busybox, 0o755);
+        applets.symlink("bin/sh", "busybox").file("a.wh.b", "a name").file(".wh.c", "a name")
+    };
+    world.file("root.tar", root().finish());
+    let packed = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &root().finish()).expect("packed");
+        encoder.finish().expect("packed")
+    };
+    let file = world.text("context/root.tar");
+    let id = world.run(&[
+        "import",
+        "-c",
+        "CMD [\"sh\", \"-c\", \"echo $A\"]",
+        "--change",
+        "ENV=A=1",
+        &file,
+        "os:1",
+    ]);
+    let id = id.ok();
+    assert_eq!(world.inspect("os:1")["Id"], id.trim());
+    assert_eq!(world.run(&["run", "os:1"]).ok(), "1\n");
+    assert_eq!(world.sh("os:1", "busybox ls -a / | busybox grep -c wh"), "2\n");
+    assert_eq!(world.inspect("os:1")["RootFS"]["Layers"].as_array().map(Vec::len), Some(1));
+
+    // From standard input, without a name, for another machine.
+    let args = ["image", "import", "--platform", "linux/arm/v7", "-"];
+    let id = world.crossdock(&args).input(&packed).ok();
+    assert_eq!(world.inspect(id.trim())["Architecture"], "arm");
+
+    let none = world.run(&["import", &world.text("context/absent"), "x"]);
+    none.fails_with(&["the archive", "absent", "No such file"]);
+    let text = world.file("text", "no archive").text("context/text");
+    world.run(&["import", &text, "x"]).fails_with(&[&text, "is not a tar archive"]);
+    world
+        .run(&["import", "-c", "RUN true", &file, "x"])
+        .fails_with(&["--change RUN true", "CMD, ENTRYPOINT"]);
+    world.run(&["import", &file, "X"]).fails_with(&["X"]);
+    assert_eq!(world.run(&["images", "-q"]).ok().lines().count(), 2);
+}
+
+#[test]
+fn podman_asks_for_images_and_takes_names_away() {
+    let world = World::with_base();
+    world.run(&["tag", "base", "a:1", "b:2", "c:3"]).ok();
+    let code = |args: &[&str]| world.run(args).code;
+    assert_eq!(code(&["image", "exists", "a:1"]), Some(0));
+    assert_eq!(code(&["image", "exists", "absent"]), Some(1));
+    assert_eq!(code(&["manifest", "exists", "a:1"]), Some(1));
+    world.run(&["manifest", "create", "list"]).ok();
+    assert_eq!(code(&["manifest", "exists", "list"]), Some(0));
+
+    let id = world.inspect("a:1")["Id"].as_str().expect("text").to_string();
+    world.run(&["untag", "a:1", "absent"]).fails_with(&["absent is no name of a:1", "nothing was changed"]);
+    world.run(&["untag", "a:1", "b:2", "c:3"]).ok();
+    world.run(&["image", "untag", "base"]).ok();
+    let names = world.run(&["images", "--format", "{{.Repository}}"]).ok();
+    assert_eq!(
+        names.lines().filter(|name| ["a", "b", "c", "base"].contains(name)).collect::<Vec<_>>(),
+        ["a"]
+    );
+    // The last name goes, and the image stays.
+    world.run(&["untag", &id]).ok();
+    assert_eq!(code(&["image", "exists", "a:1"]), Some(1));
+    assert_eq!(world.sh(&id, "echo here"), "here\n");
+    world.run(&["rmi", &id]).ok();
+    assert_eq!(code(&["image", "exists", &id]), Some(1));
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn commands_that_do_not_exist_are_answered() {
         ("compose up -d", &["no command \"compose\"", "docker compose"]),
         ("commit web app", &["no command \"commit\"", "Dockerfile"]),
         ("buildx history inspect", &["no command \"buildx history\"", "crossdock report"]),
-        ("image import x", &["no command \"image import\"", "ADD"]),
+        ("image scp x", &["no command \"image scp\"", "crossdock save"]),
         ("image frobnicate", &["no command \"image\"", "prune"]),
         ("trust sign a", &["no command \"trust\"", "cosign"]),
     ] {
