@@ -33,7 +33,7 @@ const FRONTEND: [&str; 21] = [
 ];
 
 /// Of definitions and exporters.
-const DEFINITIONS: [&str; 55] = [
+const DEFINITIONS: [&str; 56] = [
     "source.image",
     "source.image.resolvemode",
     "source.image.checksum",
@@ -90,6 +90,7 @@ const DEFINITIONS: [&str; 55] = [
     "exporter.image.attestations",
     "exporter.sourcedateepoch",
     "exporter.multiple",
+    "cache.gha",
 ];
 
 fn list(ids: &[&str]) -> Vec<ApiCap> {

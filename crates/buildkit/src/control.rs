@@ -110,7 +110,7 @@ impl Server {
         BuildHistoryRecord {
             r#ref: job.reference.clone(),
             frontend: frontend.to_string(),
-            frontend_attrs: request.frontend_attrs.clone(),
+            frontend_attrs: told(&request.frontend_attrs),
             exporters: request.exporters.clone(),
             created_at: Some(now()),
             ..BuildHistoryRecord::default()
@@ -383,6 +383,13 @@ fn bad_request(error: &anyhow::Error) -> Failure {
     Failure::new(Code::Unknown, Failure::of(error).message)
 }
 
+/// Attributes of a build that its record may have: a cache is named with the token that it needs.
+fn told(attributes: &HashMap<String, String>) -> HashMap<String, String> {
+    let mut told = attributes.clone();
+    told.remove("cache-imports");
+    told
+}
+
 fn is_wanted(event: &BuildHistoryEvent, request: &BuildHistoryRequest) -> bool {
     let name = event.record.as_ref().map(|record| record.r#ref.as_str()).unwrap_or_default();
     (request.r#ref.is_empty() || request.r#ref == name)
@@ -396,7 +403,7 @@ fn past(server: &Inner, request: &BuildHistoryRequest) -> anyhow::Result<Vec<Bui
         let record = BuildHistoryRecord {
             r#ref: job.reference.clone(),
             frontend: "dockerfile.v0".to_string(),
-            frontend_attrs: job.attributes.clone(),
+            frontend_attrs: told(&job.attributes),
             created_at: Some(job.begun),
             ..BuildHistoryRecord::default()
         };

@@ -164,7 +164,7 @@ fn write_all(
     let (own, others): (Vec<&CacheEntry>, Vec<&CacheEntry>) =
         cache_exports.iter().partition(|entry| entry.kind == "local");
     let texts: Vec<String> = others.into_iter().map(CacheEntry::text).collect();
-    let others = caches::exports(&texts, inline, &say)?;
+    let others = caches::exports(&texts, inline, &|_| None, &say)?;
     let built = caches::inline(&job.store, built, &others)?;
     for export in exports {
         let title = match &export.kind {

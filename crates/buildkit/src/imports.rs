@@ -52,7 +52,7 @@ pub fn import(
     let (own, others): (Vec<&CacheEntry>, Vec<&CacheEntry>) =
         entries.iter().partition(|entry| entry.kind == "local");
     let others: Vec<String> = others.into_iter().map(CacheEntry::text).collect();
-    let mut imported = caches::import(source, &others, platforms, say)?;
+    let mut imported = caches::import(source, &others, platforms, &|_| None, say)?;
     let mut layers = HashMap::new();
     for entry in own {
         let read = session.context("the client has no session").and_then(|session| of_client(session, entry));

@@ -20,6 +20,7 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use serde_json::Value;
 
+use crate::actions::{ActionsPlace, Variables};
 use crate::files::chain;
 use crate::input::{Kinds, read_whole};
 use crate::source::{Place, Source, blob_path};
@@ -49,9 +50,18 @@ impl Export {
     }
 }
 
-/// Reads one `--cache-from` or `--cache-to`; `None` for types that are not supported.
-fn parse(text: &str, flag: &str, say: &dyn Fn(&str)) -> Result<Option<Export>> {
+/// How a cache is called in messages: as it was given, without its token.
+fn shown(text: &str) -> String {
+    let Ok(fields) = csv(text) else { return "(not readable)".to_string() };
+    let fields = fields.iter().filter(|field| !field.starts_with("token=") && !field.starts_with("ghtoken="));
+    fields.map(AsRef::as_ref).collect::<Vec<&str>>().join(",")
+}
+
+/// Reads one `--cache-from` or `--cache-to`; `None` for types that are not supported, and outside of the jobs
+/// that a type is for.
+fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -> Result<Option<Export>> {
     let fields = csv(text).map_err(anyhow::Error::msg)?;
+    let text = &shown(text);
     // The name of an image alone, as docker accepts it.
     if let [only] = &fields[..]
         && !only.contains('=')
@@ -72,11 +82,22 @@ fn parse(text: &str, flag: &str, say: &dyn Fn(&str)) -> Result<Option<Export>> {
         }
         "inline" if flag == "--cache-to" => Place::Inline,
         "inline" => bail!("{flag} {text}: give the image as type=registry,ref=NAME"),
-        other @ ("gha" | "s3" | "azblob") => {
+        "gha" => {
+            match ActionsPlace::of_fields(&fields, variables).with_context(|| format!("{flag} {text}"))? {
+                Some(place) => Place::Actions(place),
+                None => {
+                    say(&format!(
+                        "warning: {flag} {text} has no effect: this is no job of GitHub Actions, or the step does not have its token (ACTIONS_RUNTIME_TOKEN)"
+                    ));
+                    return Ok(None);
+                }
+            }
+        }
+        other @ ("s3" | "azblob") => {
             say(&format!("warning: {flag} type={other} is not supported and has no effect"));
             return Ok(None);
         }
-        other => bail!("{flag} {text}: unknown type \"{other}\" (registry, local, inline)"),
+        other => bail!("{flag} {text}: unknown type \"{other}\" (registry, local, inline, gha)"),
     };
     let all = match fields.get("mode").copied().unwrap_or("min") {
         "min" => false,
@@ -91,10 +112,19 @@ fn parse(text: &str, flag: &str, say: &dyn Fn(&str)) -> Result<Option<Export>> {
 }
 
 /// Reads the `--cache-to`s; the build argument `BUILDKIT_INLINE_CACHE=1` (`inline`) means `type=inline`.
-pub fn exports(given: &[String], inline: bool, say: &dyn Fn(&str)) -> Result<Vec<Export>> {
+///
+/// # Errors
+///
+/// A value that cannot be read.
+pub fn exports(
+    given: &[String],
+    inline: bool,
+    variables: Variables<'_>,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Export>> {
     let mut all = Vec::new();
     for text in given {
-        all.extend(parse(text, "--cache-to", say)?);
+        all.extend(parse(text, "--cache-to", variables, say)?);
     }
     if inline && !all.iter().any(|export| export.place == Place::Inline) {
         all.push(Export { place: Place::Inline, all: false, ignore_error: false });
@@ -108,15 +138,19 @@ pub fn import(
     source: &Source<'_>,
     given: &[String],
     platforms: &[Platform],
+    variables: Variables<'_>,
     say: &dyn Fn(&str),
 ) -> Result<Imported> {
     let mut imported = Imported::default();
     let mut places = HashMap::new();
     for text in given {
-        let Some(Export { place, .. }) = parse(text, "--cache-from", say)? else { continue };
+        let Some(Export { place, .. }) = parse(text, "--cache-from", variables, say)? else { continue };
         let read = match &place {
             Place::Registry(reference) => from_registry(source, reference, platforms),
             Place::Layout { path, tag } => from_layout(path, tag.as_deref()),
+            Place::Actions(place) => {
+                source.client().and_then(|client| place.read(client, source.store())).map(|cache| vec![cache])
+            }
             Place::Inline => continue,
         };
         match read {
@@ -128,7 +162,10 @@ pub fn import(
                     imported.add(cache);
                 }
             }
-            Err(error) => say(&format!("warning: --cache-from {text} has no effect: {}", chain(&error))),
+            Err(error) => {
+                let (text, reason) = (shown(text), chain(&error));
+                say(&format!("warning: --cache-from {text} has no effect: {reason}"));
+            }
         }
     }
     source.take_layers_from(places);
@@ -262,6 +299,12 @@ pub fn export(
     say: &dyn Fn(&str),
 ) -> Result<()> {
     for export in exports.iter().filter(|export| export.place != Place::Inline) {
+        if let Place::Actions(place) = &export.place {
+            let steps = steps_of(store, built, export.all)?;
+            let result = source.client().and_then(|client| place.write(client, store, &steps));
+            tell(result, steps.steps.len(), &place.shown(), export, say)?;
+            continue;
+        }
         let (manifest, steps) = write_manifest(store, built, export.all)?;
         let (result, shown) = match &export.place {
             Place::Registry(reference) => (
@@ -274,13 +317,19 @@ pub fn export(
             Place::Layout { path, tag } => {
                 (write_layout(store, &manifest, path, tag.as_deref()), path.display().to_string())
             }
-            Place::Inline => continue,
+            Place::Inline | Place::Actions(_) => continue,
         };
-        match result.with_context(|| format!("export the cache to {shown}")) {
-            Ok(()) => say(&format!("exported the cache of {steps} steps to {shown}")),
-            Err(error) if export.ignore_error => say(&format!("warning: {}", chain(&error))),
-            Err(error) => return Err(error),
-        }
+        tell(result, steps, &shown, export, say)?;
+    }
+    Ok(())
+}
+
+/// Says how the export of a cache of so many steps ended.
+fn tell(result: Result<()>, steps: usize, shown: &str, export: &Export, say: &dyn Fn(&str)) -> Result<()> {
+    match result.with_context(|| format!("export the cache to {shown}")) {
+        Ok(()) => say(&format!("exported the cache of {steps} steps to {shown}")),
+        Err(error) if export.ignore_error => say(&format!("warning: {}", chain(&error))),
+        Err(error) => return Err(error),
     }
     Ok(())
 }
@@ -291,20 +340,23 @@ pub fn export(
 ///
 /// Those of the store.
 pub fn write_manifest(store: &Store, built: &Built, all: bool) -> Result<(Descriptor, usize)> {
-    let steps = match all {
-        true => built.steps.clone(),
-        false => {
-            let mut diff_ids = BTreeSet::new();
-            for image in &built.images {
-                diff_ids.extend(store.load_image(&image.manifest)?.config.rootfs.diff_ids);
-            }
-            built.steps.only(&diff_ids)
-        }
-    };
+    let steps = steps_of(store, built, all)?;
     let config = serde_json::to_vec(&steps)?;
     store.write_blob(&config)?;
     let manifest = Manifest::of_image(Descriptor::of(CONFIG, &config), steps.layers());
     Ok((store.write_manifest(&manifest)?, steps.steps.len()))
+}
+
+/// The steps that a cache has; `all` is `mode=max`.
+fn steps_of(store: &Store, built: &Built, all: bool) -> Result<StepCache> {
+    if all {
+        return Ok(built.steps.clone());
+    }
+    let mut diff_ids = BTreeSet::new();
+    for image in &built.images {
+        diff_ids.extend(store.load_image(&image.manifest)?.config.rootfs.diff_ids);
+    }
+    Ok(built.steps.only(&diff_ids))
 }
 
 /// Writes a layout: first the blobs, then the index that names them. Entries with other tags stay.

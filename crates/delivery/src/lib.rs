@@ -3,6 +3,7 @@
 //! Every front door of the builder uses it: the command line and the API for other programs. Errors of this
 //! crate are told to people and never matched, so they are `anyhow`'s.
 
+pub mod actions;
 pub mod ahead;
 pub mod annotations;
 pub mod attest;

@@ -16,6 +16,7 @@ use crossdock_registry::Client;
 use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
 use crate::Host;
+use crate::actions::ActionsPlace;
 use crate::attest::material::{Material, Materials, digest_of};
 use crate::files::chain;
 use crate::git::Checkout;
@@ -35,6 +36,8 @@ pub enum Place {
     },
     /// The image being built.
     Inline,
+    /// The cache service of a job.
+    Actions(ActionsPlace),
 }
 
 /// Fetches images into the store.
@@ -105,6 +108,11 @@ impl<'a> Source<'a> {
         let digest = digest_of(file).with_context(|| format!("read {}", file.display()))?;
         materials.note(Material::Download { address: crossdock_builder::without_password(address), digest });
         Ok(())
+    }
+
+    /// The store that images come to.
+    pub(crate) fn store(&self) -> &Store {
+        self.store
     }
 
     /// Records where the layers of imported caches are. Only the first call counts.
@@ -430,6 +438,13 @@ fn fetch(source: &Source<'_>, store: &Store, place: &Place, layer: &Descriptor) 
         Place::Registry(reference) => Box::new(source.client()?.blob(reference, layer, 0)?),
         Place::Layout { path, .. } => {
             let path = blob_path(path, &layer.digest);
+            Box::new(fs::File::open(&path).with_context(|| path.display().to_string())?)
+        }
+        Place::Actions(place) => {
+            let directory = store.temporary_directory()?;
+            let path = directory.path().join("layer");
+            place.download(source.client()?, &layer.digest, &path)?;
+            // The open file outlives its name.
             Box::new(fs::File::open(&path).with_context(|| path.display().to_string())?)
         }
         Place::Inline => bail!("an image that is being built has no layers to fetch"),

@@ -183,6 +183,14 @@ pub enum Error {
         /// The file with the rule.
         path: PathBuf,
     },
+    /// The cache service of a job of GitHub Actions, or of its relatives, does not do what it was asked for.
+    #[error("{service}: {reason}")]
+    CacheService {
+        /// The service.
+        service: String,
+        /// What happened and what to do.
+        reason: String,
+    },
     /// A configuration or credentials file that cannot be used.
     #[error("{path}: {reason}")]
     File {

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod actions;
 #[cfg(feature = "farm")]
 pub mod farm;
 pub mod foreign;
@@ -13,6 +14,7 @@ pub mod peer;
 pub mod store;
 mod user;
 
+pub use actions::ActionsService;
 pub use image::{LayerTar, TinyImage};
 pub use peer::DockerRegistry;
 pub use store::TempStore;

@@ -283,18 +283,21 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let find =
         |platform: &Platform| emulator::find(&platform.architecture, &choice).map_err(|e| e.to_string());
     let layers = layer_options(&outputs, request.settings.source_date_epoch)?;
+    let variable = |name: &str| std::env::var(name).ok();
     let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
-    let exports = caches::exports(&args.cache_to, inline, &tell_user)?;
+    let exports = caches::exports(&args.cache_to, inline, &variable, &tell_user)?;
     if args.amend.squashes() && exports.iter().any(caches::Export::is_inline) {
         bail!(
             "an inline cache needs the layers of the steps: leave out --squash, or give --cache-to type=registry"
         );
     }
+    let imported =
+        caches::import(&source, &args.cache_from, &request.settings.platforms, &variable, &tell_user)?;
     let order = Order {
         request: &request,
         source: &source,
         store: &store,
-        imported: &caches::import(&source, &args.cache_from, &request.settings.platforms, &tell_user)?,
+        imported: &imported,
         tags: &tags,
         outputs: &outputs,
         annotations: &annotations,

@@ -116,7 +116,10 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("image tree", "\"crossdock inspect --tree NAME\" shows index, platforms and layers"),
     ("container", ENDS),
     ("builder", "its commands are build, prune and du"),
-    ("image", "its commands are build, exists, history, import, inspect, load, ls, prune, pull, push, rm, save, tag and untag"),
+    (
+        "image",
+        "its commands are build, exists, history, import, inspect, load, ls, prune, pull, push, rm, save, tag and untag",
+    ),
     ("buildx history", "\"crossdock report ls\" lists recent builds, and \"crossdock report ID\" shows one"),
     (
         "buildx debug",

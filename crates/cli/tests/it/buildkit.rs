@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crossdock_testkit::ActionsService;
+use crossdock_testkit::actions::TOKEN;
 use crossdock_testkit::farm::TestFarm;
 use serde_json::Value;
 
@@ -394,6 +396,35 @@ fn caches_go_to_other_builders_and_come_back() {
     served.build(steps, &["--cache-to", "type=inline", "-t", &image, "--push"]).ok();
     let other = Served::new();
     assert_eq!(other.result(steps, &["--cache-from", &image], "id"), first, "inline");
+}
+
+#[test]
+fn the_cache_of_a_job_is_used_with_the_clients_token() {
+    let service = ActionsService::start();
+    let build = |served: &Served| {
+        served.world.file("Dockerfile", "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\n");
+        let cache = ["--cache-from", "type=gha,scope=x", "--cache-to", "type=gha,mode=max,scope=x"];
+        let out = served.world.text("out");
+        let args = [&["build", "--progress", "plain", "-o", &out], &cache[..], &["context"]].concat();
+        let mut command = served.command(&args);
+        command.env("ACTIONS_RUNTIME_TOKEN", TOKEN).env("ACTIONS_CACHE_SERVICE_V2", "true");
+        command.env("ACTIONS_CACHE_URL", service.url()).env("ACTIONS_RESULTS_URL", service.url());
+        let built = Ran::from(command.output().expect("buildx runs"));
+
+        assert!(!built.err.contains(TOKEN), "{}", built.err);
+        built.ok();
+        std::fs::read_to_string(served.world.path("out/id")).expect("a file of the result")
+    };
+    let (first, second) = (Served::new(), Served::new());
+    let id = build(&first);
+    assert_eq!(build(&second), id);
+    assert!(service.requests().iter().any(|request| request.contains("/twirp/")));
+    for served in [&first, &second] {
+        assert_eq!(grep(&served.world.store(), TOKEN.as_bytes()), Vec::<PathBuf>::new());
+        let history = served.buildx(&["history", "inspect", "--format", "json"]);
+        assert!(!history.out.contains(TOKEN), "{}", history.out);
+        history.ok();
+    }
 }
 
 #[test]

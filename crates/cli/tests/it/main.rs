@@ -1,6 +1,7 @@
 //! Tests of the executable as users see it: arguments in; images, text and exit codes out.
 
 mod access;
+mod actions_cache;
 mod add;
 mod ahead;
 mod amended;

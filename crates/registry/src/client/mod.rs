@@ -3,6 +3,7 @@
 //! `docs/dev/registry.md` explains how names become connections, how authentication works and what is
 //! retried.
 
+mod actions_cache;
 mod answer;
 mod blob;
 mod challenge;
@@ -37,6 +38,7 @@ use crate::error::Result;
 use crate::hosts::{Endpoint, HostPaths, Hosts};
 use crate::progress::{NoProgress, Progress};
 
+pub use self::actions_cache::{ActionsCache, ActionsEntry, ActionsProtocol};
 pub use self::blob::BlobReader;
 pub use self::http::Timeouts;
 pub use self::manifest::FetchedManifest;

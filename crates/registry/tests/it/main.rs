@@ -2,6 +2,7 @@
 //! server.
 
 mod access;
+mod actions;
 mod auth;
 mod copies;
 mod crash;

@@ -1,0 +1,87 @@
+//! `--cache-to type=gha`: builds of several jobs share steps by the cache service of GitHub Actions.
+
+use crossdock_testkit::ActionsService;
+use crossdock_testkit::actions::{SIGNATURE, TOKEN};
+
+use crate::support::{Ran, World, grep};
+
+const STEPS: &str = "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\nRUN echo more > /more\n";
+
+/// A build as a step of a job runs it.
+fn build(world: &World, job: &[(&str, &str)], args: &[&str]) -> Ran {
+    let command = world.building(STEPS, args);
+    job.iter().fold(command, |command, (name, value)| command.env(name, value)).run()
+}
+
+#[test]
+fn jobs_share_steps() {
+    for variables in [&["ACTIONS_CACHE_URL"][..], &["ACTIONS_RESULTS_URL"]] {
+        let service = ActionsService::start();
+        let url = service.url();
+        let mut job: Vec<(&str, &str)> = variables.iter().map(|name| (*name, url.as_str())).collect();
+        job.push(("ACTIONS_RUNTIME_TOKEN", TOKEN));
+        let cache = ["--cache-from", "type=gha,scope=a b", "--cache-to", "type=gha,mode=max,scope=a b"];
+        let args = [&cache[..], &["-t", "t"]].concat();
+
+        let first = World::with_base();
+        let built = build(&first, &job, &args);
+        assert!(built.err.contains("has no effect: nothing was cached in scope a b yet"), "{}", built.err);
+        assert!(
+            built.err.contains("exported the cache of 2 steps to the job's cache, scope a b"),
+            "{}",
+            built.err
+        );
+        assert_eq!(built.executed().len(), 2);
+        built.ok();
+        let id = first.sh("t", "cat /id");
+
+        // Another job, which has nothing but the service.
+        let second = World::with_base();
+        let built = build(&second, &job, &args);
+        assert_eq!(built.executed(), [""; 0], "{}", built.err);
+        built.ok();
+        assert_eq!(second.sh("t", "cat /id"), id);
+        let keys = service.keys();
+        let lists = keys.iter().filter(|key| key.starts_with("crossdock-index-1-a b#")).count();
+        assert_eq!((lists, keys.len()), (2, 4), "{keys:?}");
+
+        // What is damaged or gone is made again.
+        service.damage("crossdock-blob-");
+        let third = World::with_base();
+        let built = build(&third, &job, &args[..2]);
+        assert_eq!(built.executed().len(), 2, "{}", built.err);
+        built.ok();
+        service.evict("crossdock-blob-");
+        let fourth = World::with_base();
+        let built = build(&fourth, &job, &args[..2]);
+        assert_eq!(built.executed().len(), 2, "{}", built.err);
+        built.ok();
+        service.damage("crossdock-index-");
+        build(&fourth, &job, &args[..2]).ok();
+
+        for world in [&first, &second, &third, &fourth] {
+            assert_eq!(grep(world.directory.path(), TOKEN.as_bytes()), Vec::<std::path::PathBuf>::new());
+            assert_eq!(grep(world.directory.path(), SIGNATURE.as_bytes()), Vec::<std::path::PathBuf>::new());
+        }
+    }
+}
+
+#[test]
+fn a_service_that_fails_is_named_without_its_token() {
+    let world = World::with_base();
+    let built = build(&world, &[], &["--cache-from", "type=gha", "--cache-to", "type=gha,mode=max"]);
+    assert_eq!(built.err.matches("ACTIONS_RUNTIME_TOKEN").count(), 2, "{}", built.err);
+    built.ok();
+
+    let service = ActionsService::start();
+    let given = format!("type=gha,url_v2={},token=wrong.token", service.url());
+    let built = build(&world, &[], &["--cache-from", &given]);
+    assert!(built.err.contains("status 401") && !built.err.contains("wrong.token"), "{}", built.err);
+    built.ok();
+    let refused = build(&world, &[], &["--cache-to", &given]);
+    assert!(!refused.err.contains("wrong.token"), "{}", refused.err);
+    refused.fails_with(&["export the cache to the job's cache", "status 401"]);
+    build(&world, &[], &["--cache-to", &format!("{given},ignore-error=true")]).ok();
+    build(&world, &[], &["--cache-to", "type=gha,token=wrong.token,scope=a#1"])
+        .fails_with(&["--cache-to type=gha,scope=a#1", "at most 400 characters"]);
+}
