@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossdock_dockerfile::Dockerfile;
+use crossdock_dockerfile::instruction::{Instruction, Kind};
 
 use super::names::{Names, TRIGGERS_MAX};
 use super::request::BuildRequest;
@@ -34,6 +35,8 @@ pub(crate) struct Plan<'a> {
     in_image: BTreeSet<RunKey>,
     /// ONBUILD triggers run so far.
     triggers: AtomicUsize,
+    /// Arguments that these triggers declared.
+    triggered: Mutex<BTreeSet<String>>,
     stages: BTreeMap<RunKey, Arc<StagePromise>>,
     /// Stages that only an ONBUILD trigger of a base image needs, found during the build.
     late: Mutex<BTreeMap<RunKey, Arc<StagePromise>>>,
@@ -58,6 +61,7 @@ impl<'a> Plan<'a> {
             weight: Arc::default(),
             in_image,
             triggers: AtomicUsize::new(0),
+            triggered: Mutex::default(),
             stages: runs.into_iter().map(|run| (run, Arc::default())).collect(),
             late: Mutex::default(),
         }
@@ -90,6 +94,19 @@ impl<'a> Plan<'a> {
     /// Waits for the end of a stage run; `None` if it or another one failed.
     pub fn state(&self, run: RunKey) -> Option<Arc<State>> {
         self.stages[&run].wait()
+    }
+
+    /// Notes what a trigger declares.
+    pub fn note_trigger(&self, instruction: &Instruction) {
+        if let Kind::Arg(definitions) = &instruction.kind {
+            let mut all = self.triggered.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(definitions.iter().map(|definition| definition.name.clone()));
+        }
+    }
+
+    /// The names of the arguments that triggers have declared so far.
+    pub fn arguments_of_triggers(&self) -> BTreeSet<String> {
+        self.triggered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts triggers that are about to run.

@@ -211,6 +211,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 .map_err(|e| {
                     ErrorKind::Dockerfile(format!("ONBUILD {trigger}: {}", e.message)).at(stage.lines)
                 })?;
+            plan.note_trigger(&node);
             let steps = usize::from(makes_layer(&node.kind));
             self.total += steps;
             engine.env.events.event(Event::Planned { steps });

@@ -42,7 +42,6 @@ pub(crate) fn run(
         }
         in_image.extend(names.built_on(target, &base_of)?.into_iter().map(|index| (index, platform)));
     }
-    warn_of_unused_arguments(env, &file, &scopes[0]);
     // The path of a context fetched into the store is never used again.
     let fetched = std::fs::canonicalize(env.store.root().join("tmp")).ok();
     let is_kept =
@@ -71,6 +70,8 @@ pub(crate) fn run(
         }
         work();
     });
+    // Only now is known which arguments the triggers of base images declare.
+    warn_of_unused_arguments(env, &plan, &scopes[0]);
     if let Some(cache) = &plan.stat_cache {
         // If this fails, the next build just reads the files again.
         let _ = cache.save();
@@ -121,7 +122,8 @@ fn global_scopes(
     request.settings.platforms.iter().map(scope).collect()
 }
 
-fn warn_of_unused_arguments(env: &Environment<'_>, file: &Dockerfile, scope: &Scope) {
+fn warn_of_unused_arguments(env: &Environment<'_>, plan: &Plan<'_>, scope: &Scope) {
+    let file = &plan.file;
     let in_stages = file.stages.iter().flat_map(|s| &s.instructions).filter_map(|i| match &i.kind {
         crossdock_dockerfile::instruction::Kind::Arg(all) => Some(all.iter()),
         _ => None,
@@ -130,6 +132,7 @@ fn warn_of_unused_arguments(env: &Environment<'_>, file: &Dockerfile, scope: &Sc
         .flatten()
         .chain(file.global_args.iter().map(|(definition, _)| definition))
         .map(|definition| definition.name.clone())
+        .chain(plan.arguments_of_triggers())
         .collect();
     for name in scope.unused(&declared) {
         let message =

@@ -126,6 +126,11 @@ fn arguments_have_scopes() {
     let ran = world.build(dockerfile, &["--build-arg", "TYPO=1"]);
     assert!(ran.err.contains("build argument TYPO was given, but no ARG of that name"), "{}", ran.err);
     ran.ok();
+    // A base image may declare it.
+    world.build("FROM base\nONBUILD ARG OWN=1\nONBUILD RUN echo $OWN > /own\n", &["-t", "parent"]).ok();
+    let ran = world.build("FROM parent\n", &["-t", "t", "--build-arg", "OWN=2", "--build-arg", "TYPO=1"]);
+    assert!(ran.err.contains("build argument TYPO was given") && !ran.err.contains("OWN was"), "{}", ran.err);
+    assert_eq!(world.sh("t", "cat /own"), "2\n");
 }
 
 #[test]
