@@ -21,6 +21,28 @@ pub struct GitSource {
     pub keep_git: Option<bool>,
     /// Whether the address says that submodules are checked out or not; they are if it says nothing.
     pub submodules: Option<bool>,
+    /// The secrets that open the repository.
+    pub login: GitLogin,
+}
+
+/// Names of the secrets that open a repository, as BuildKit's attributes of a Git source have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitLogin {
+    /// The secret with a token, which is the password of the user `x-access-token`.
+    pub token: String,
+    /// The secret with the value of the header `Authorization`.
+    pub header: String,
+    /// The SSH agent.
+    pub agent: String,
+    /// Keys of hosts, in the form of `known_hosts` (sshd(8)), instead of the user's.
+    pub known_hosts: Option<String>,
+}
+
+impl Default for GitLogin {
+    fn default() -> GitLogin {
+        let (token, header) = ("GIT_AUTH_TOKEN".to_string(), "GIT_AUTH_HEADER".to_string());
+        GitLogin { token, header, agent: "default".to_string(), known_hosts: None }
+    }
 }
 
 /// Whether an address names a repository rather than a file: `git@`, `git://`, `ssh://`, or a path that ends

@@ -33,7 +33,7 @@ const FRONTEND: [&str; 21] = [
 ];
 
 /// Of definitions and exporters.
-const DEFINITIONS: [&str; 56] = [
+const DEFINITIONS: [&str; 59] = [
     "source.image",
     "source.image.resolvemode",
     "source.image.checksum",
@@ -49,6 +49,9 @@ const DEFINITIONS: [&str; 56] = [
     "source.git.keepgitdir",
     "source.git.fullurl",
     "source.git.subdir",
+    "source.git.httpauth",
+    "source.git.knownsshhosts",
+    "source.git.mountsshsock",
     "source.git.checksum",
     "source.http",
     "source.http.checksum",

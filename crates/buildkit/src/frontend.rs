@@ -34,7 +34,7 @@ use crate::imports::{self, CacheEntry};
 use crate::job::{Answer, Job};
 use crate::session::{Synced, Wanted};
 use crate::solve;
-use crate::sources::{self, Later};
+use crate::sources::{self, ClientSecrets, Later};
 use crate::status::Reporter;
 use crate::surroundings::{self, Surroundings};
 
@@ -677,7 +677,8 @@ fn fetch(
     let address = &allowed_address(job, address)?;
     let keeps = build_args.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
     let keep_git = crossdock_delivery::contexts::keeps_git(keeps.iter().map(String::as_str));
-    let remote = Remote { store: &job.store, source, keep_git };
+    let secrets = ClientSecrets::new(job.own_session()?, job.store.clone(), job.hidden.clone());
+    let remote = Remote { store: &job.store, source, keep_git, secrets: &secrets };
     let shown = crossdock_builder::without_password(address);
     reporter.vertex(&format!("[internal] load {shown}"), |_| match remote.fetch(address)? {
         Fetched::Directory(directory, path) => {

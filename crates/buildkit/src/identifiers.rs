@@ -44,6 +44,12 @@ pub fn git(rest: &str, attrs: &Attributes) -> Result<llb::Source> {
     // Git would take a leading "-" for an option.
     ensure!(!address.starts_with('-'), "{address}: it must not begin with \"-\"");
     source.remote = address;
+    let given = |name: &str| attrs.get(name).filter(|value| !value.is_empty()).cloned();
+    let login = &mut source.login;
+    login.token = given("git.authtokensecret").unwrap_or_else(|| login.token.clone());
+    login.header = given("git.authheadersecret").unwrap_or_else(|| login.header.clone());
+    login.agent = given("git.mountsshsock").unwrap_or_else(|| login.agent.clone());
+    login.known_hosts = given("git.knownsshhosts");
     let keep_git = attrs.get("git.keepgitdir").is_some_and(|value| value == "true");
     Ok(llb::Source::Git { source, keep_git })
 }

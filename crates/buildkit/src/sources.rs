@@ -219,9 +219,15 @@ impl Images for ClientImages<'_, '_> {
         }
     }
 
-    fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
+    fn checkout(
+        &self,
+        source: &GitSource,
+        keep_git: bool,
+        to: &Path,
+        secrets: &dyn Secrets,
+    ) -> Result<String, String> {
         let allowed = allowed_repository(&self.policies, source).map_err(|error| chain(&error))?;
-        Images::checkout(self.source, &allowed, keep_git, to)
+        Images::checkout(self.source, &allowed, keep_git, to, secrets)
     }
 }
 
@@ -294,7 +300,8 @@ pub fn allowed_repository(policies: &Policies, source: &GitSource) -> Result<Git
     let llb::Source::Git { source: other, .. } = identifiers::git(&rest, &allowed.attrs)? else {
         bail!("{rest}: no repository")
     };
-    Ok(GitSource { keep_git: source.keep_git, submodules: source.submodules, ..other })
+    let login = source.login.clone();
+    Ok(GitSource { keep_git: source.keep_git, submodules: source.submodules, login, ..other })
 }
 
 fn replaced(what: &str, old: &str, new: &str) -> String {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_builder::NamedContext;
+use crossdock_builder::Secrets;
 use crossdock_builder::git::{GitSource, is_git};
 use crossdock_dockerfile::ignore::{self, Ignore};
 use crossdock_dockerfile::parser;
@@ -54,6 +55,8 @@ pub struct Remote<'a> {
     pub source: &'a Source<'a>,
     /// Whether a context that is a repository keeps `.git`.
     pub keep_git: bool,
+    /// Secrets and agents that may open a repository.
+    pub secrets: &'a dyn Secrets,
 }
 
 /// What was found at an address.
@@ -92,7 +95,8 @@ impl Remote<'_> {
     fn repository(&self, address: &str) -> Result<Fetched> {
         let source = GitSource::parse(address).map_err(anyhow::Error::msg)?;
         let directory = self.store.temporary_directory()?;
-        let checkout = git::Checkout { source: &source, keep_git: self.keep_git, allow_file: true };
+        let (keep_git, secrets) = (self.keep_git, self.secrets);
+        let checkout = git::Checkout { source: &source, keep_git, allow_file: true, secrets };
         let commit = checkout.run(directory.path())?;
         self.source.note_repository(address, &commit);
         let top = std::fs::canonicalize(directory.path())?;

@@ -1,10 +1,17 @@
 //! Checks out Git repositories with the user's `git`, so that its credentials, proxies and keys work.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use crossdock_builder::git::GitSource;
+use crossdock_builder::{Secret, Secrets};
+use tempfile::NamedTempFile;
 
 /// A checkout of a repository into a new directory.
 pub struct Checkout<'a> {
@@ -14,6 +21,104 @@ pub struct Checkout<'a> {
     pub keep_git: bool,
     /// Whether the repository may be on this machine: the user may name such a one, a Dockerfile may not.
     pub allow_file: bool,
+    /// Secrets and agents that may open it.
+    pub secrets: &'a dyn Secrets,
+}
+
+/// What git is given to open a repository.
+#[derive(Default)]
+struct Login {
+    /// An option of git's configuration, and its value: the header of requests to the repository's host.
+    header: Option<(String, Secret)>,
+    /// The socket of an SSH agent.
+    agent: Option<PathBuf>,
+    /// Keys of hosts.
+    known_hosts: Option<NamedTempFile>,
+}
+
+impl Login {
+    /// Asks for the secrets of a repository: those for its host before those for all (BuildKit, "Build
+    /// secrets", "Git authentication for remote contexts").
+    ///
+    /// # Errors
+    ///
+    /// A secret is not there although it should be, or would be sent without encryption.
+    fn of(source: &GitSource, secrets: &dyn Secrets) -> Result<Login> {
+        let mut login = Login::default();
+        let names = &source.login;
+        let ask = |id: &str| secrets.secret(id).map_err(anyhow::Error::msg);
+        let (scheme, rest) = match source.remote.split_once("://") {
+            Some(("ssh" | "git+ssh" | "ssh+git", _)) | None => {
+                // `USER@HOST:PATH` has no scheme.
+                login.agent = secrets.agent(&names.agent).map_err(anyhow::Error::msg)?;
+                if let Some(keys) = &names.known_hosts {
+                    let mut file = NamedTempFile::new().context("make a file for the keys of hosts")?;
+                    file.write_all(keys.as_bytes()).context("write the keys of hosts")?;
+                    login.known_hosts = Some(file);
+                }
+                return Ok(login);
+            }
+            Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+            Some(_) => return Ok(login),
+        };
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if host.contains('@') {
+            // The address has a name and a password itself.
+            return Ok(login);
+        }
+        let ids = [
+            (format!("{}.{host}", names.header), false),
+            (format!("{}.{host}", names.token), true),
+            (names.header.clone(), false),
+            (names.token.clone(), true),
+        ];
+        for (id, is_token) in ids {
+            let Some(secret) = ask(&id)? else { continue };
+            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+            if scheme == "http" && !matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
+                bail!("the secret {id} is not sent to http://{host} without encryption: use https");
+            }
+            let text = std::str::from_utf8(&secret.0).ok().map(str::trim_end);
+            let text = text.filter(|text| !text.is_empty() && !text.contains(['\r', '\n', '\0']));
+            let text = text.with_context(|| format!("the secret {id} is not one line of text"))?;
+            let value = match is_token {
+                true => format!("basic {}", STANDARD.encode(format!("x-access-token:{text}"))),
+                false => text.to_string(),
+            };
+            let header = Secret(format!("Authorization: {value}").into_bytes());
+            login.header = Some((format!("http.{scheme}://{host}/.extraHeader"), header));
+            break;
+        }
+        Ok(login)
+    }
+
+    /// Hands it to a command by its environment, which other users cannot read.
+    fn hand_to(&self, command: &mut Command) {
+        if let Some((option, header)) = &self.header {
+            let given = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|count| count.parse().ok());
+            let count: usize = given.unwrap_or(0);
+            command.env("GIT_CONFIG_COUNT", (count + 1).to_string());
+            command.env(format!("GIT_CONFIG_KEY_{count}"), option);
+            command.env(format!("GIT_CONFIG_VALUE_{count}"), OsStr::from_bytes(&header.0));
+        }
+        let mut ssh = "ssh -o BatchMode=yes".to_string();
+        if let Some(agent) = &self.agent {
+            // A path of this process is another one in git.
+            let path = match agent.strip_prefix("/proc/self") {
+                Ok(rest) => Path::new("/proc").join(std::process::id().to_string()).join(rest),
+                Err(_) => agent.clone(),
+            };
+            command.env("SSH_AUTH_SOCK", path);
+        }
+        if let Some(file) = &self.known_hosts {
+            let path = file.path().display().to_string().replace('\'', "'\\''");
+            ssh.push_str(&format!(" -o GlobalKnownHostsFile=/dev/null -o 'UserKnownHostsFile=\"{path}\"'"));
+        }
+        let is_own = std::env::var_os("GIT_SSH_COMMAND").is_some() || std::env::var_os("GIT_SSH").is_some();
+        if !is_own {
+            command.env("GIT_SSH_COMMAND", ssh);
+        }
+    }
 }
 
 impl Checkout<'_> {
@@ -23,6 +128,20 @@ impl Checkout<'_> {
         if source.remote.starts_with("file://") && !self.allow_file {
             bail!("a repository of this machine can be the build context, but not a source of ADD");
         }
+        let login = Login::of(source, self.secrets)?;
+        Opened { checkout: self, login }.run(to)
+    }
+}
+
+/// A checkout with what opens its repository.
+struct Opened<'a> {
+    checkout: &'a Checkout<'a>,
+    login: Login,
+}
+
+impl Opened<'_> {
+    fn run(&self, to: &Path) -> Result<String> {
+        let source = self.checkout.source;
         self.git(to, &["init", "--quiet", "--template="])?;
         let fetched = match self.fetch(to) {
             Err(error) if self.has_long_names(to) => {
@@ -46,7 +165,7 @@ impl Checkout<'_> {
                 other => other?,
             };
         }
-        if !source.keep_git.unwrap_or(self.keep_git) {
+        if !source.keep_git.unwrap_or(self.checkout.keep_git) {
             remove_git(to)?;
         }
         Ok(commit)
@@ -54,7 +173,7 @@ impl Checkout<'_> {
 
     /// Whether the repository names its objects by SHA-256.
     fn has_long_names(&self, to: &Path) -> bool {
-        let listed = self.git(to, &["ls-remote", "--quiet", "--", &self.source.remote]);
+        let listed = self.git(to, &["ls-remote", "--quiet", "--", &self.checkout.source.remote]);
         let first = listed.ok().and_then(|text| text.split_whitespace().next().map(str::len));
         first == Some(64)
     }
@@ -63,7 +182,7 @@ impl Checkout<'_> {
     /// commit. Returns what to check out.
     fn fetch(&self, to: &Path) -> Result<String> {
         const FETCHED: &str = "FETCH_HEAD";
-        let source = self.source;
+        let source = self.checkout.source;
         let wanted = source.reference.as_deref().or(source.commit.as_deref()).unwrap_or("HEAD");
         let fetch = ["fetch", "--quiet", "--no-tags", "--update-head-ok"];
         let shallow = [&fetch[..], &["--depth=1", "--", &source.remote, wanted]].concat();
@@ -92,7 +211,7 @@ impl Checkout<'_> {
     /// Runs git in `directory`; returns its output.
     fn git(&self, directory: &Path, args: &[&str]) -> Result<String> {
         // Submodules may name any address, so the protocols are limited.
-        let is_here = self.source.remote.starts_with("file://");
+        let is_here = self.checkout.source.remote.starts_with("file://");
         let protocols = if is_here { "https:http:ssh:git:file" } else { "https:http:ssh:git" };
         let mut command = Command::new("git");
         command.arg("-C").arg(directory).args(args).stdin(Stdio::null());
@@ -101,9 +220,7 @@ impl Checkout<'_> {
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
             command.env_remove(variable);
         }
-        if std::env::var_os("GIT_SSH_COMMAND").is_none() && std::env::var_os("GIT_SSH").is_none() {
-            command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
-        }
+        self.login.hand_to(&mut command);
         let output = match command.output() {
             Ok(output) => output,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -117,8 +234,16 @@ impl Checkout<'_> {
             let said = crossdock_builder::without_passwords(&said);
             let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             let last = lines[lines.len().saturating_sub(3)..].join("; ");
+            let asks = ["could not read Username", "Authentication failed", "terminal prompts disabled"];
+            let advice = match asks.iter().any(|text| said.contains(text)) {
+                true if self.login.header.is_none() => {
+                    "; a private repository is opened by --secret id=GIT_AUTH_TOKEN,env=NAME, or by git's own credentials"
+                }
+                true => "; the secret that was given for it does not open the repository",
+                false => "",
+            };
             bail!(
-                "git {} failed: {}",
+                "git {} failed: {}{advice}",
                 args[0].trim_start_matches('-'),
                 if last.is_empty() { output.status.to_string() } else { last }
             );

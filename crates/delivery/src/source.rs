@@ -6,8 +6,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::Images;
 use crossdock_builder::git::GitSource;
+use crossdock_builder::{Images, Secrets};
 use crossdock_oci::error::StoreError;
 use crossdock_oci::store::{IdMatch, ImageEntry};
 use crossdock_oci::{Descriptor, Digest, Reference, Store};
@@ -235,8 +235,14 @@ impl Images for Source<'_> {
         fetch(self, self.store, place, layer).map_err(|e| chain(&e))
     }
 
-    fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
-        let checkout = Checkout { source, keep_git, allow_file: false };
+    fn checkout(
+        &self,
+        source: &GitSource,
+        keep_git: bool,
+        to: &Path,
+        secrets: &dyn Secrets,
+    ) -> Result<String, String> {
+        let checkout = Checkout { source, keep_git, allow_file: false, secrets };
         let commit = checkout.run(to).map_err(|e| chain(&e))?;
         self.note_repository(&address_of(source), &commit);
         Ok(commit)

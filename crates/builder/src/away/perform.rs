@@ -20,7 +20,7 @@ use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, open_
 use crate::error::ErrorKind;
 use crate::event::Events;
 use crate::git::GitSource;
-use crate::secrets::Given;
+use crate::secrets::{Given, Secrets};
 use crate::solver::cache::Imported;
 use crate::solver::engine::Engine;
 use crate::solver::environment::{Environment, Images};
@@ -57,7 +57,7 @@ impl Images for NoImages {
         Err("an order has no caches".to_string())
     }
 
-    fn checkout(&self, _: &GitSource, _: bool, _: &Path) -> Result<String, String> {
+    fn checkout(&self, _: &GitSource, _: bool, _: &Path, _: &dyn Secrets) -> Result<String, String> {
         Err("an order has no repositories".to_string())
     }
 }

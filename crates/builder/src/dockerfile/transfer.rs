@@ -419,7 +419,8 @@ impl StageRun<'_, '_, '_> {
             source.commit = Some(self.state.scope.expand(checksum, env).map_err(|e| e.to_string())?.text);
         }
         let directory = self.engine.temporary().map_err(|e| e.to_string())?;
-        let commit = self.engine.env.images.checkout(&source, transfer.keep_git_dir, directory.path())?;
+        let env = self.engine.env;
+        let commit = env.images.checkout(&source, transfer.keep_git_dir, directory.path(), env.secrets)?;
         let shown = format!("directory \"{}\" of commit {commit}", source.directory);
         let tree = Tree::open(directory.path(), Ignore::default()).map_err(|e| e.to_string())?;
         let entry = tree.entry(&source.directory).map_err(|e| format!("{shown}: {e}"))?;

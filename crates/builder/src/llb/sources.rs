@@ -113,7 +113,8 @@ impl Solving<'_, '_, '_> {
         let shown = without_password(&source.remote);
         let failed = |reason: String| ErrorKind::Download { url: shown.clone(), reason };
         let directory = self.engine.temporary()?;
-        let commit = self.engine.env.images.checkout(source, keep_git, directory.path()).map_err(failed)?;
+        let env = self.engine.env;
+        let commit = env.images.checkout(source, keep_git, directory.path(), env.secrets).map_err(failed)?;
         let path = match source.directory.as_str() {
             "" => directory.path().to_path_buf(),
             inside => {

@@ -38,8 +38,14 @@ pub trait Images: Sync {
     fn layer(&self, layer: &Descriptor) -> Result<(), String>;
 
     /// Checks a repository out for ADD into an empty directory, with or without `.git`, and returns the
-    /// commit.
-    fn checkout(&self, source: &GitSource, keep_git: bool, to: &std::path::Path) -> Result<String, String>;
+    /// commit. `secrets` may open it.
+    fn checkout(
+        &self,
+        source: &GitSource,
+        keep_git: bool,
+        to: &std::path::Path,
+        secrets: &dyn Secrets,
+    ) -> Result<String, String>;
 }
 
 /// What the engine needs from outside.

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use crossdock_builder::git::GitSource;
 use crossdock_builder::llb::{Action, Copy, Edge, File, Graph, Id, Kind, Op, Owner, Source, solve};
 use crossdock_builder::solver::cache::Imported;
-use crossdock_builder::{BuiltImage, Environment, Event, Events, Given, Images, Settings, Shared, Stop};
+use crossdock_builder::{
+    BuiltImage, Environment, Event, Events, Given, Images, Secrets, Settings, Shared, Stop,
+};
 use crossdock_oci::store::LayerOptions;
 use crossdock_oci::{Descriptor, Reference};
 use crossdock_platform::Platform;
@@ -32,7 +34,7 @@ impl Images for Downloads {
         Err("there is no registry".to_string())
     }
 
-    fn checkout(&self, _: &GitSource, _: bool, _: &Path) -> Result<String, String> {
+    fn checkout(&self, _: &GitSource, _: bool, _: &Path, _: &dyn Secrets) -> Result<String, String> {
         Err("there is no git".to_string())
     }
 }

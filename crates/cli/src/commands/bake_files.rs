@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use crossdock_bake::{DEFAULT_FILES, SourceFile, Target};
+use crossdock_builder::{Given, Secret};
 use crossdock_delivery::contexts::{Fetched, Remote, within};
 use crossdock_delivery::input::{Kinds, read_if_there, read_whole};
 use crossdock_oci::Store;
@@ -41,6 +42,18 @@ pub fn is_address(word: &str) -> bool {
     schemes.iter().any(|scheme| word.starts_with(scheme))
 }
 
+/// What opens the repository of definitions: buildx has variables for that, since secrets belong to targets.
+fn git_secrets() -> Given {
+    let ids = ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"];
+    let given = |id: &str| {
+        let value = std::env::var(format!("BUILDX_BAKE_{id}")).ok().filter(|value| !value.is_empty())?;
+        Some((id.to_string(), Secret(value.into_bytes())))
+    };
+    let agent = std::env::var("BUILDX_BAKE_GIT_SSH").ok().filter(|paths| !paths.is_empty());
+    let agent = agent.and_then(|paths| Some(("default".to_string(), paths.split(',').next()?.into())));
+    Given { secrets: ids.into_iter().filter_map(given).collect(), agents: agent.into_iter().collect() }
+}
+
 impl Definitions {
     /// Reads the files that are given, or those with usual names: here, or at `address`.
     ///
@@ -53,7 +66,8 @@ impl Definitions {
         let mut all = Definitions { files: Vec::new(), dotenv, origin: Origin::Here };
         if let Some(address) = address {
             let source = crate::desk::source_of(session, store, Display::new(ProgressMode::Quiet));
-            let remote = Remote { store, source: &source, keep_git: false };
+            let secrets = git_secrets();
+            let remote = Remote { store, source: &source, keep_git: false, secrets: &secrets };
             let shown = crossdock_builder::without_password(address);
             match remote.fetch(address).with_context(|| format!("definitions of {shown}"))? {
                 Fetched::Directory(directory, path) => all.origin = Origin::Directory(path, directory),

@@ -256,8 +256,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             streams.end();
         }
     });
+    let secrets = Given { secrets: secrets(&args.secrets)?, agents: agents(&args.ssh)? };
+    for secret in secrets.secrets.values() {
+        // Output comes line by line, so a secret of several lines (a key) is hidden by line.
+        String::from_utf8_lossy(&secret.0).lines().for_each(|line| display.hide(line.trim()));
+    }
     let keep_git = keeps_git(args.build_args.iter().map(String::as_str));
-    let remote = Remote { store: &store, source: &source, keep_git };
+    let remote = Remote { store: &store, source: &source, keep_git, secrets: &secrets };
     let place =
         Where { context: &args.context, file: args.file.as_deref(), ignore_file: args.ignorefile.as_deref() };
     let input = contexts::input(&remote, &place)?;
@@ -273,11 +278,6 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     };
     if let Some(code) = told.inspect_err(|error| tell(error, &display, &input, &args))? {
         return Ok(code);
-    }
-    let secrets = Given { secrets: secrets(&args.secrets)?, agents: agents(&args.ssh)? };
-    for secret in secrets.secrets.values() {
-        // Output comes line by line, so a secret of several lines (a key) is hidden by line.
-        String::from_utf8_lossy(&secret.0).lines().for_each(|line| display.hide(line.trim()));
     }
     let choice = values::emulator_choice(&args.emulator)?;
     let find =

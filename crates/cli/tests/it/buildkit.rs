@@ -11,6 +11,7 @@ use crossdock_testkit::actions::TOKEN;
 use crossdock_testkit::farm::TestFarm;
 use serde_json::Value;
 
+use crate::remote::{BASIC, Repository, serve_to};
 use crate::support::{Ran, Registry, Running, World, grep, our_emulator};
 
 /// The client, which `cargo xtask test` fetches.
@@ -425,6 +426,26 @@ fn the_cache_of_a_job_is_used_with_the_clients_token() {
         assert!(!history.out.contains(TOKEN), "{}", history.out);
         history.ok();
     }
+}
+
+#[test]
+fn a_private_repository_is_opened_by_the_clients_secret() {
+    let repository = Repository::new();
+    let host = serve_to(repository.world.path("served"), Some(BASIC));
+    let address = format!("http://{host}/app.git#main");
+    let served = Served::new();
+    let build = |secret: &[&str]| {
+        let out = served.world.text("out");
+        let args = [&["build", "--progress", "plain", "-o", &out], secret, &[&address]].concat();
+        let mut command = served.command(&args);
+        command.env("TOKEN", "hunter2");
+        Ran::from(command.output().expect("buildx runs"))
+    };
+    build(&["--secret", "id=GIT_AUTH_TOKEN,env=TOKEN"]).ok();
+    let file = std::fs::read_to_string(served.world.path("out/src/sub/f"));
+    assert_eq!(file.expect("a file of the result"), "second\n");
+    build(&[]).fails_with(&["--secret id=GIT_AUTH_TOKEN"]);
+    assert_eq!(grep(&served.world.store(), b"hunter2"), Vec::<PathBuf>::new());
 }
 
 #[test]

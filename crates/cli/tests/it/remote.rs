@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crossdock_testkit::LayerTar;
 
-use crate::support::{Ran, World, eventually, require};
+use crate::support::{Ran, World, eventually, grep, require};
 
 #[track_caller]
 pub fn git(directory: &Path, args: &[&str]) -> String {
@@ -23,6 +23,11 @@ pub fn git(directory: &Path, args: &[&str]) -> String {
 
 /// Starts a static web server for a directory, which runs as long as the test; returns `HOST:PORT`.
 pub fn serve(root: PathBuf) -> String {
+    serve_to(root, None)
+}
+
+/// The same, for requests with this `Authorization` if one is given; others are answered with 401.
+pub fn serve_to(root: PathBuf, authorization: Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     std::thread::spawn(move || {
@@ -30,9 +35,15 @@ pub fn serve(root: PathBuf) -> String {
             let mut stream = stream.expect("a connection");
             let mut lines = BufReader::new(stream.try_clone().expect("a copy")).lines();
             let request = lines.next().and_then(Result::ok).unwrap_or_default();
-            while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+            let mut is_allowed = authorization.is_none();
+            while let Some(line) = lines.next().and_then(Result::ok).filter(|line| !line.is_empty()) {
+                is_allowed |= line.split_once(": ").is_some_and(|(name, value)| {
+                    name.eq_ignore_ascii_case("authorization") && Some(value) == authorization
+                });
+            }
             let path = request.split([' ', '?']).nth(1).unwrap_or_default().trim_start_matches('/');
             let (status, body) = match fs::read(root.join(path)) {
+                _ if !is_allowed => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"", Vec::new()),
                 Ok(body) => ("200 OK", body),
                 Err(_) => ("404 Not Found", Vec::new()),
             };
@@ -80,13 +91,13 @@ impl Drop for Daemon {
 
 /// A world with the bare repository `served/app.git`. It has the branches `main` and `other`, a tag `v1` at
 /// the first commit, a directory `sub` with a Dockerfile of its own, a link that leads out, and a submodule.
-struct Repository {
-    world: World,
+pub struct Repository {
+    pub world: World,
     first: String,
 }
 
 impl Repository {
-    fn new() -> Repository {
+    pub fn new() -> Repository {
         let world = World::with_base();
         let (work, module) = (world.path("work"), world.path("module"));
         for directory in [&work, &module, &world.path("served")] {
@@ -173,6 +184,60 @@ fn contexts_are_repositories() {
     let gone = "http://u:hunter22@127.0.0.1:9/a.git";
     let error = repository.build(gone, &[]).fails(1);
     assert!(error.contains("127.0.0.1:9/a.git") && !error.contains("hunter22"), "{error}");
+}
+
+/// `x-access-token:hunter2`, as RFC 7617 wants it.
+pub const BASIC: &str = "basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMg==";
+
+#[test]
+fn secrets_open_private_repositories() {
+    let repository = Repository::new();
+    let world = &repository.world;
+    let host = serve_to(world.path("served"), Some(BASIC));
+    let address = format!("http://{host}/app.git#main");
+    let build = |context: &str, secrets: &[&str]| {
+        let secrets = secrets.iter().flat_map(|secret| ["--secret", secret]).collect::<Vec<_>>();
+        let args = [&["build", "--progress", "plain", "-t", "t"], &secrets[..], &[context]].concat();
+        let command = world.crossdock(&args).env("TOKEN", "hunter2").env("HEADER", BASIC);
+        command.env("WRONG", "hunter3").run()
+    };
+    let own = format!("id=GIT_AUTH_TOKEN.{host},env=TOKEN");
+    for secrets in [
+        &["id=GIT_AUTH_TOKEN,env=TOKEN"][..],
+        &["id=GIT_AUTH_HEADER,env=HEADER"],
+        &["id=GIT_AUTH_HEADER,env=HEADER", "id=GIT_AUTH_TOKEN,env=WRONG"],
+        &[&own, "id=GIT_AUTH_HEADER,env=WRONG"],
+    ] {
+        build(&address, secrets).ok();
+        assert_eq!(world.sh("t", "cat /src/sub/f"), "second\n", "{secrets:?}");
+    }
+    let refused = build(&address, &[]);
+    refused.fails_with(&["git fetch failed", "--secret id=GIT_AUTH_TOKEN"]);
+    let refused = build(&address, &["id=GIT_AUTH_TOKEN,env=WRONG"]);
+    assert!(!refused.err.contains("hunter3"), "{}", refused.err);
+    refused.fails_with(&["git fetch failed", "does not open the repository"]);
+    let open = build("http://git.example.invalid/app.git", &["id=GIT_AUTH_TOKEN,env=TOKEN"]);
+    open.fails_with(&["secret GIT_AUTH_TOKEN is not sent to http://git.example.invalid without encryption"]);
+
+    // A Dockerfile's repositories, too.
+    world.file("Dockerfile", format!("FROM base\nADD {address}:sub /sub\n"));
+    build(&world.text("context"), &["id=GIT_AUTH_TOKEN,env=TOKEN"]).ok();
+    assert_eq!(world.sh("t", "cat /sub/f"), "second\n");
+    let shown =
+        ["hunter2", "eC1hY2Nlc3MtdG9rZW46aHVudGVyMg"].map(|text| grep(&world.store(), text.as_bytes()));
+    assert_eq!(shown, [Vec::<PathBuf>::new(), Vec::new()]);
+}
+
+#[test]
+fn an_agent_that_is_given_opens_repositories() {
+    let world = World::with_base();
+    let (socket, seen) = (world.text("agent"), world.text("seen"));
+    let _agent = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    world.give();
+    let ssh = format!("echo \"$SSH_AUTH_SOCK\" > {seen}; false");
+    let args = ["build", "--ssh", &format!("default={socket}"), "ssh://git@localhost/a.git"];
+    world.crossdock(&args).env("GIT_SSH_COMMAND", &ssh).run().fails_with(&["git fetch failed"]);
+    assert_eq!(fs::read_to_string(&seen).expect("written").trim(), socket);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use crossdock_builder::git::GitSource;
 use crossdock_builder::{
-    BuildRequest, Built, BuiltImage, Environment, Event, Events, Images, NamedContext, build,
+    BuildRequest, Built, BuiltImage, Environment, Event, Events, Images, NamedContext, Secrets, build,
 };
 use crossdock_oci::config::ProcessConfig;
 use crossdock_oci::{Descriptor, Reference, Store};
@@ -58,8 +58,14 @@ impl Images for WithResult<'_> {
         self.images.layer(layer)
     }
 
-    fn checkout(&self, source: &GitSource, keep_git: bool, to: &Path) -> Result<String, String> {
-        self.images.checkout(source, keep_git, to)
+    fn checkout(
+        &self,
+        source: &GitSource,
+        keep_git: bool,
+        to: &Path,
+        secrets: &dyn Secrets,
+    ) -> Result<String, String> {
+        self.images.checkout(source, keep_git, to, secrets)
     }
 }
 
