@@ -33,7 +33,7 @@ const FRONTEND: [&str; 21] = [
 ];
 
 /// Of definitions and exporters.
-const DEFINITIONS: [&str; 59] = [
+const DEFINITIONS: [&str; 60] = [
     "source.image",
     "source.image.resolvemode",
     "source.image.checksum",
@@ -94,6 +94,7 @@ const DEFINITIONS: [&str; 59] = [
     "exporter.sourcedateepoch",
     "exporter.multiple",
     "cache.gha",
+    "cache.s3",
 ];
 
 fn list(ids: &[&str]) -> Vec<ApiCap> {

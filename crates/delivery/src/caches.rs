@@ -20,9 +20,9 @@ use crossdock_platform::Platform;
 use crossdock_registry::transfer::{PushOptions, push};
 use serde_json::Value;
 
-use crate::actions::{ActionsPlace, Variables};
 use crate::files::chain;
 use crate::input::{Kinds, read_whole};
+use crate::services::{ServicePlace, Variables};
 use crate::source::{Place, Source, blob_path};
 
 /// Media type of the list of steps.
@@ -52,8 +52,9 @@ impl Export {
 
 /// How a cache is called in messages: as it was given, without its token.
 fn shown(text: &str) -> String {
+    const HIDDEN: [&str; 4] = ["token=", "ghtoken=", "secret_access_key=", "session_token="];
     let Ok(fields) = csv(text) else { return "(not readable)".to_string() };
-    let fields = fields.iter().filter(|field| !field.starts_with("token=") && !field.starts_with("ghtoken="));
+    let fields = fields.iter().filter(|field| !HIDDEN.iter().any(|hidden| field.starts_with(hidden)));
     fields.map(AsRef::as_ref).collect::<Vec<&str>>().join(",")
 }
 
@@ -82,9 +83,10 @@ fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -
         }
         "inline" if flag == "--cache-to" => Place::Inline,
         "inline" => bail!("{flag} {text}: give the image as type=registry,ref=NAME"),
-        "gha" => {
-            match ActionsPlace::of_fields(&fields, variables).with_context(|| format!("{flag} {text}"))? {
-                Some(place) => Place::Actions(place),
+        kind @ ("gha" | "s3") => {
+            let place = ServicePlace::of_fields(kind, &fields, variables);
+            match place.with_context(|| format!("{flag} {text}"))? {
+                Some(place) => Place::Service(place),
                 None => {
                     say(&format!(
                         "warning: {flag} {text} has no effect: this is no job of GitHub Actions, or the step does not have its token (ACTIONS_RUNTIME_TOKEN)"
@@ -93,11 +95,11 @@ fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -
                 }
             }
         }
-        other @ ("s3" | "azblob") => {
-            say(&format!("warning: {flag} type={other} is not supported and has no effect"));
+        "azblob" => {
+            say(&format!("warning: {flag} type=azblob is not supported and has no effect"));
             return Ok(None);
         }
-        other => bail!("{flag} {text}: unknown type \"{other}\" (registry, local, inline, gha)"),
+        other => bail!("{flag} {text}: unknown type \"{other}\" (registry, local, inline, gha, s3)"),
     };
     let all = match fields.get("mode").copied().unwrap_or("min") {
         "min" => false,
@@ -148,7 +150,7 @@ pub fn import(
         let read = match &place {
             Place::Registry(reference) => from_registry(source, reference, platforms),
             Place::Layout { path, tag } => from_layout(path, tag.as_deref()),
-            Place::Actions(place) => {
+            Place::Service(place) => {
                 source.client().and_then(|client| place.read(client, source.store())).map(|cache| vec![cache])
             }
             Place::Inline => continue,
@@ -299,7 +301,7 @@ pub fn export(
     say: &dyn Fn(&str),
 ) -> Result<()> {
     for export in exports.iter().filter(|export| export.place != Place::Inline) {
-        if let Place::Actions(place) = &export.place {
+        if let Place::Service(place) = &export.place {
             let steps = steps_of(store, built, export.all)?;
             let result = source.client().and_then(|client| place.write(client, store, &steps));
             tell(result, steps.steps.len(), &place.shown(), export, say)?;
@@ -317,7 +319,7 @@ pub fn export(
             Place::Layout { path, tag } => {
                 (write_layout(store, &manifest, path, tag.as_deref()), path.display().to_string())
             }
-            Place::Inline | Place::Actions(_) => continue,
+            Place::Inline | Place::Service(_) => continue,
         };
         tell(result, steps, &shown, export, say)?;
     }

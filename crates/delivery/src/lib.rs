@@ -3,7 +3,6 @@
 //! Every front door of the builder uses it: the command line and the API for other programs. Errors of this
 //! crate are told to people and never matched, so they are `anyhow`'s.
 
-pub mod actions;
 pub mod ahead;
 pub mod annotations;
 pub mod attest;
@@ -17,6 +16,7 @@ pub mod input;
 pub mod limits;
 pub mod outputs;
 pub mod remote_execution;
+pub mod services;
 pub mod source;
 pub mod unpacking;
 

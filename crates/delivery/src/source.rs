@@ -16,10 +16,10 @@ use crossdock_registry::Client;
 use crossdock_registry::transfer::{PullOptions, Pulled, pull};
 
 use crate::Host;
-use crate::actions::ActionsPlace;
 use crate::attest::material::{Material, Materials, digest_of};
 use crate::files::chain;
 use crate::git::Checkout;
+use crate::services::ServicePlace;
 use crate::unpacking::Unpacking;
 
 /// Where a build cache is stored.
@@ -36,8 +36,8 @@ pub enum Place {
     },
     /// The image being built.
     Inline,
-    /// The cache service of a job.
-    Actions(ActionsPlace),
+    /// A service that keeps files.
+    Service(ServicePlace),
 }
 
 /// Fetches images into the store.
@@ -446,7 +446,7 @@ fn fetch(source: &Source<'_>, store: &Store, place: &Place, layer: &Descriptor) 
             let path = blob_path(path, &layer.digest);
             Box::new(fs::File::open(&path).with_context(|| path.display().to_string())?)
         }
-        Place::Actions(place) => {
+        Place::Service(place) => {
             let directory = store.temporary_directory()?;
             let path = directory.path().join("layer");
             place.download(source.client()?, &layer.digest, &path)?;

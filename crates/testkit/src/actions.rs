@@ -2,11 +2,11 @@
 //! refuses what the real ones refuse, such as the job's token at the storage.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
+
+use crate::http::{Answer, Request, serve};
 
 /// The token that the service accepts.
 pub const TOKEN: &str = "jobs.secret.token";
@@ -36,16 +36,8 @@ struct State {
 /// The service; it runs as long as the test.
 #[derive(Clone)]
 pub struct ActionsService {
-    address: String,
+    address: Arc<Mutex<String>>,
     state: Arc<Mutex<State>>,
-}
-
-struct Request {
-    method: String,
-    path: String,
-    query: String,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
 }
 
 impl Default for ActionsService {
@@ -57,22 +49,21 @@ impl Default for ActionsService {
 impl ActionsService {
     /// Starts the service on a free port of this machine.
     pub fn start() -> ActionsService {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("bound").to_string();
-        let service = ActionsService { address, state: Arc::default() };
+        let state: Arc<Mutex<State>> = Arc::default();
+        let address = Arc::new(Mutex::new(String::new()));
+        let service = ActionsService { address: address.clone(), state };
         let serving = service.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (stream, service) = (stream.expect("a connection"), serving.clone());
-                std::thread::spawn(move || service.talk(&stream));
-            }
-        });
+        *address.lock().expect("no thread panics") = serve(move |request| serving.answer(request));
         service
     }
 
     /// The address of the service, for `ACTIONS_CACHE_URL` and `ACTIONS_RESULTS_URL`.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("http://{}/", self.host())
+    }
+
+    fn host(&self) -> String {
+        self.address.lock().expect("no thread panics").clone()
     }
 
     /// The keys of all entries that are whole.
@@ -118,29 +109,19 @@ impl ActionsService {
         self.state.lock().expect("no thread panics")
     }
 
-    fn talk(&self, stream: &TcpStream) {
-        let mut reader = BufReader::new(stream);
-        while let Some(request) = read(&mut reader) {
-            let (status, body) = self.answer(&request);
-            let cut = match (request.method.as_str(), request.path.starts_with("/blob/"), status) {
-                ("GET", true, 200) => {
-                    let mut state = self.state();
-                    (!state.cuts.is_empty()).then(|| state.cuts.remove(0))
-                }
-                _ => None,
-            };
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
-            let sent = &body[..cut.unwrap_or(body.len())];
-            let mut stream = stream;
-            let written = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent));
-            if written.is_err() || cut.is_some() {
-                let _ = stream.shutdown(std::net::Shutdown::Both);
-                return;
+    fn answer(&self, request: &Request) -> Answer {
+        let (status, body) = self.whole_answer(request);
+        let cut = match (request.method.as_str(), request.path.starts_with("/blob/"), status) {
+            ("GET", true, 200) => {
+                let mut state = self.state();
+                (!state.cuts.is_empty()).then(|| state.cuts.remove(0))
             }
-        }
+            _ => None,
+        };
+        Answer { status, body, cut }
     }
 
-    fn answer(&self, request: &Request) -> (u16, Vec<u8>) {
+    fn whole_answer(&self, request: &Request) -> (u16, Vec<u8>) {
         let mut state = self.state();
         state.requests.push(format!("{} {}", request.method, request.path));
         if !state.faults.is_empty() {
@@ -166,7 +147,7 @@ impl ActionsService {
     }
 
     fn signed(&self, number: usize) -> String {
-        format!("http://{}/blob/{number}?{SIGNATURE}", self.address)
+        format!("http://{}/blob/{number}?{SIGNATURE}", self.host())
     }
 
     /// The REST API.
@@ -174,11 +155,7 @@ impl ActionsService {
         let number = path.strip_prefix("caches/").map(|id| id.parse::<usize>().expect("a number") - 1);
         match (request.method.as_str(), path, number) {
             ("GET", "cache", _) => {
-                let parameter = |name: &str| {
-                    let value =
-                        request.query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
-                    decoded(value.expect("a parameter"))
-                };
+                let parameter = |name: &str| request.parameter(name).expect("a parameter");
                 match find(state, &parameter("keys"), &parameter("version"), true) {
                     Some(n) => (
                         200,
@@ -254,12 +231,6 @@ impl ActionsService {
     }
 }
 
-impl Request {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("JSON")
-    }
-}
-
 /// The newest whole entry whose key is, or with `prefix` begins with, `key`.
 fn find(state: &State, key: &str, version: &str, prefix: bool) -> Option<usize> {
     let is_meant = |entry: &Entry| {
@@ -281,9 +252,7 @@ fn create(state: &mut State, asked: &Value) -> Option<usize> {
 
 /// A block blob of Azure.
 fn blob(entry: &mut Entry, request: &Request) -> (u16, Vec<u8>) {
-    let parameter = |name: &str| {
-        request.query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}="))).map(decoded)
-    };
+    let parameter = |name: &str| request.parameter(name);
     match (request.method.as_str(), parameter("comp").as_deref()) {
         ("GET", None) => (200, entry.content.clone()),
         ("PUT", None) => {
@@ -305,44 +274,4 @@ fn blob(entry: &mut Entry, request: &Request) -> (u16, Vec<u8>) {
         }
         _ => (405, Vec::new()),
     }
-}
-
-fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
-    let mut words = line.split_whitespace();
-    let (method, target) = (words.next()?.to_string(), words.next()?.to_string());
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.to_string()),
-            None => break,
-        };
-    }
-    let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a number"));
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    Some(Request { method, path: path.to_string(), query: query.to_string(), headers, body })
-}
-
-/// Undoes percent-encoding.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, more)) = rest.split_first() {
-        rest = more;
-        match (first, more) {
-            (b'%', [high, low, ..]) => {
-                let digits = [*high, *low];
-                let digits = std::str::from_utf8(&digits).expect("two digits");
-                bytes.push(u8::from_str_radix(digits, 16).expect("two digits"));
-                rest = &more[2..];
-            }
-            _ => bytes.push(first),
-        }
-    }
-    String::from_utf8(bytes).expect("UTF-8")
 }

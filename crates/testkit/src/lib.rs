@@ -5,16 +5,19 @@
 #![forbid(unsafe_code)]
 
 pub mod actions;
+pub mod bucket;
 #[cfg(feature = "farm")]
 pub mod farm;
 pub mod foreign;
 pub mod hostile;
+mod http;
 pub mod image;
 pub mod peer;
 pub mod store;
 mod user;
 
 pub use actions::ActionsService;
+pub use bucket::TestBucket;
 pub use image::{LayerTar, TinyImage};
 pub use peer::DockerRegistry;
 pub use store::TempStore;

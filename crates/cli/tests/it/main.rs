@@ -1,7 +1,6 @@
 //! Tests of the executable as users see it: arguments in; images, text and exit codes out.
 
 mod access;
-mod actions_cache;
 mod add;
 mod ahead;
 mod amended;
@@ -12,6 +11,7 @@ mod borrowed;
 mod build_options;
 mod buildkit;
 mod cache;
+mod cache_services;
 mod check;
 mod circles;
 mod clients;

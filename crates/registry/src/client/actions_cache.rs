@@ -6,8 +6,6 @@
 //! Azure (REST API "Put Blob", "Put Block" and "Put Block List"), which is all that GitHub has had since
 //! April 2025. The package `@actions/cache` of actions/toolkit is their only description.
 
-use std::io::Read;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
@@ -17,7 +15,8 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, Hea
 use ureq::http::{HeaderValue, Method, Response};
 
 use super::Client;
-use super::failure::{Subject, check};
+use super::failure::Subject;
+use super::service::Request;
 use super::upload::BlobSource;
 use super::url::Url;
 use crate::error::{Error, Result};
@@ -30,6 +29,9 @@ const PART: u64 = 32 * 1024 * 1024;
 
 /// Most bytes that are read of an answer.
 const ANSWER_SIZE_MAX: u64 = 64 * 1024;
+
+/// What an answer of 401 or 403 means.
+const TOKEN_ADVICE: &str = "the job's token (ACTIONS_RUNTIME_TOKEN) has no right to it, or has expired";
 
 /// Media type that names the version of the first protocol.
 const V1: &str = "application/json;api-version=6.0-preview.1";
@@ -141,16 +143,6 @@ enum Begun {
     Taken,
 }
 
-/// A request to the service or its storage.
-struct Request<'a> {
-    method: Method,
-    url: &'a Url,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    /// The content and its range: offset and length in bytes.
-    body: (&'a dyn BlobSource, u64, u64),
-    expected: &'a [u16],
-}
-
 impl Client {
     /// The entry of that key; with `prefix`, the newest one whose key begins with `key`.
     ///
@@ -220,7 +212,7 @@ impl Client {
                     let body = (content, offset, length);
                     let expected = &[200, 201, 204][..];
                     let request = Request { method: Method::PATCH, url: &url, headers, body, expected };
-                    self.send_part(cache, &request)?;
+                    self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE)?;
                 }
                 let body = serde_json::to_vec(&Commit { size }).expect("plain values always serialise");
                 self.ask_service(cache, Method::POST, &url, &body, &[200, 201, 204])?;
@@ -279,7 +271,8 @@ impl Client {
         let version = (HeaderName::from_static("x-ms-version"), HeaderValue::from_static("2020-10-02"));
         let kind = (HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
         let put = |url: &Url, headers, body| {
-            self.send_part(cache, &Request { method: Method::PUT, url, headers, body, expected: &[200, 201] })
+            let request = Request { method: Method::PUT, url, headers, body, expected: &[200, 201] };
+            self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE).map(drop)
         };
         if size <= PART {
             return put(url, vec![version, kind], (content, 0, size));
@@ -334,26 +327,7 @@ impl Client {
         let body = body.to_vec();
         let length = body.len() as u64;
         let request = Request { method, url, headers, body: (&body, 0, length), expected };
-        self.retrying(|| self.send_once(cache, &request)).map_err(as_service)
-    }
-
-    fn send_part(&self, cache: &ActionsCache, request: &Request<'_>) -> Result<()> {
-        self.retrying(|| self.send_once(cache, request)).map(drop).map_err(as_service)
-    }
-
-    fn send_once(&self, cache: &ActionsCache, request: &Request<'_>) -> Result<Response<Body>> {
-        let subject = cache.subject()?;
-        let (content, offset, length) = request.body;
-        let opened = content
-            .open(offset)
-            .map_err(|source| Error::Source { target: subject.target.clone(), source })?;
-        let mut reader = opened.take(length);
-        let body =
-            (request.method != Method::GET).then_some((&mut reader as &mut (dyn Read + Send), Some(length)));
-        let unverified = self.options().insecure_all;
-        let sent = self.http().send(&request.method, request.url, &request.headers, body, unverified)?;
-        let response = sent.map_err(|failure| subject.transport(&request.method, request.url, failure))?;
-        check(response, request.expected, &subject, &request.method, request.url)
+        self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE)
     }
 }
 
@@ -432,22 +406,4 @@ fn parsed<Answer: DeserializeOwned>(
         let service = cache.subject().map(|subject| subject.target).unwrap_or_default();
         Error::CacheService { service, reason }
     })
-}
-
-/// An error of a registry in the words of a cache service.
-fn as_service(error: Error) -> Error {
-    let advice = match &error {
-        Error::Unauthorized(_) | Error::Denied(_) => {
-            "the job's token (ACTIONS_RUNTIME_TOKEN) has no right to it, or has expired: "
-        }
-        Error::RateLimited(_) => "it limits the rate of requests: ",
-        Error::Full(_) => "it has no room: ",
-        _ => "",
-    };
-    match error.answer() {
-        Some(answer) => {
-            Error::CacheService { service: answer.target.clone(), reason: format!("{advice}{answer}") }
-        }
-        None => error,
-    }
 }

@@ -6,6 +6,7 @@
 mod actions_cache;
 mod answer;
 mod blob;
+mod bucket;
 mod challenge;
 mod download;
 mod failure;
@@ -16,6 +17,7 @@ mod manifest;
 mod proxy;
 mod resolve;
 mod retry;
+mod service;
 mod session;
 mod stream;
 mod upload;
@@ -40,6 +42,7 @@ use crate::progress::{NoProgress, Progress};
 
 pub use self::actions_cache::{ActionsCache, ActionsEntry, ActionsProtocol};
 pub use self::blob::BlobReader;
+pub use self::bucket::Bucket;
 pub use self::http::Timeouts;
 pub use self::manifest::FetchedManifest;
 pub use self::proxy::Proxies;

@@ -78,7 +78,8 @@ impl Url {
         self.authority.as_str()
     }
 
-    fn path(&self) -> &str {
+    /// The path without the query.
+    pub(crate) fn path(&self) -> &str {
         self.path_and_query.path()
     }
 

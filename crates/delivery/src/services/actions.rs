@@ -9,17 +9,15 @@
 //! ```
 
 use std::collections::HashMap;
-use std::io::Read;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
-use crossdock_builder::solver::cache::StepCache;
-use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
-use crossdock_oci::{Descriptor, Digest, Store};
+use anyhow::{Result, bail};
+use crossdock_oci::Digest;
 use crossdock_registry::client::{ActionsCache, ActionsProtocol, FileSource};
 use crossdock_registry::{Client, Secret};
+
+use super::service::{Service, Variables};
 
 /// The scope if none is given. Two builds of one workflow need two scopes, as with BuildKit.
 const SCOPE: &str = "crossdock";
@@ -27,21 +25,12 @@ const SCOPE: &str = "crossdock";
 /// Longest scope in bytes: keys have at most 512 characters.
 const SCOPE_MAX: usize = 400;
 
-/// Layers that are sent at the same time.
-const AT_ONCE: usize = 4;
-
-/// The largest list of steps that is read, in bytes.
-const LIST_SIZE_MAX: u64 = 4 * MANIFEST_SIZE_MAX;
-
 /// A cache of one scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionsPlace {
     cache: ActionsCache,
     scope: String,
 }
-
-/// The value of a variable of the environment that a cache may be named by.
-pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl ActionsPlace {
     /// Reads the fields of `type=gha` (BuildKit's attributes `token`, `url`, `url_v2` and `scope`), else the
@@ -77,89 +66,41 @@ impl ActionsPlace {
         Ok(Some(ActionsPlace { cache, scope: scope.to_string() }))
     }
 
-    /// How messages call the cache.
-    pub fn shown(&self) -> String {
-        format!("the job's cache, scope {}", self.scope)
-    }
-
     fn list_prefix(&self) -> String {
         format!("crossdock-index-1-{}#", self.scope)
     }
+}
 
-    /// Reads the newest list of steps.
-    ///
-    /// # Errors
-    ///
-    /// There is none, or it cannot be read.
-    pub fn read(&self, client: &Client, store: &Store) -> Result<StepCache> {
+impl Service for ActionsPlace {
+    fn shown(&self) -> String {
+        format!("the job's cache, scope {}", self.scope)
+    }
+
+    fn take_list(&self, client: &Client, to: &Path) -> Result<()> {
         let Some(entry) = client.actions_entry(&self.cache, &self.list_prefix(), true)? else {
             bail!("nothing was cached in scope {} yet", self.scope);
         };
-        let directory = store.temporary_directory()?;
-        let path = directory.path().join("list");
-        client.download(entry.url.expose(), &path)?;
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(&path).with_context(|| format!("read {}", path.display()))?;
-        file.take(LIST_SIZE_MAX + 1)
-            .read_to_end(&mut bytes)
-            .with_context(|| format!("read {}", path.display()))?;
-        if bytes.len() as u64 > LIST_SIZE_MAX {
-            bail!("the list of steps {} has more than {LIST_SIZE_MAX} bytes", entry.key);
-        }
-        serde_json::from_slice(&bytes).with_context(|| format!("the list of steps {}", entry.key))
+        client.download(entry.url.expose(), to)?;
+        Ok(())
     }
 
-    /// Writes a list of steps, after their layers.
-    ///
-    /// # Errors
-    ///
-    /// A layer that is not in the store, or the service's refusal.
-    pub fn write(&self, client: &Client, store: &Store, steps: &StepCache) -> Result<()> {
-        let layers = Mutex::new(steps.layers().into_iter());
-        let next = || layers.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let send_all = || -> Result<()> {
-            while let Some(layer) = next() {
-                let sent = self.send(client, store, &layer);
-                sent.with_context(|| format!("layer {}", layer.digest))?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..AT_ONCE)
-                .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, send_all).ok())
-                .collect();
-            let ended = threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            ended.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
-        })?;
-        // What no thread could be started for.
-        send_all()?;
-        let list = serde_json::to_vec(steps)?;
+    fn put_list(&self, client: &Client, list: Vec<u8>) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let key = format!("{}{now:015}", self.list_prefix());
         client.save_actions_entry(&self.cache, &key, list.len() as u64, &list)?;
         Ok(())
     }
 
-    fn send(&self, client: &Client, store: &Store, layer: &Descriptor) -> Result<()> {
-        let key = blob_key(&layer.digest);
-        if client.actions_entry(&self.cache, &key, false)?.is_some() {
-            return Ok(());
-        }
-        // The blob is held, and cannot be collected while it is sent.
-        let size = store.blob_size(&layer.digest)?;
-        let size = size.with_context(|| "it is not in the store".to_string())?;
-        client.save_actions_entry(&self.cache, &key, size, &FileSource(store.blob_path(&layer.digest)))?;
+    fn has_layer(&self, client: &Client, layer: &Digest, _: u64) -> Result<bool> {
+        Ok(client.actions_entry(&self.cache, &blob_key(layer), false)?.is_some())
+    }
+
+    fn put_layer(&self, client: &Client, layer: &Digest, size: u64, content: &FileSource) -> Result<()> {
+        client.save_actions_entry(&self.cache, &blob_key(layer), size, content)?;
         Ok(())
     }
 
-    /// Downloads a layer to a new file. Nothing is verified.
-    ///
-    /// # Errors
-    ///
-    /// The service has it no longer, or errors of the connection.
-    pub fn download(&self, client: &Client, layer: &Digest, to: &std::path::Path) -> Result<()> {
+    fn take_layer(&self, client: &Client, layer: &Digest, to: &Path) -> Result<()> {
         let Some(entry) = client.actions_entry(&self.cache, &blob_key(layer), false)? else {
             bail!("the cache service has layer {layer} no longer");
         };

@@ -1,7 +1,8 @@
-//! `--cache-to type=gha`: builds of several jobs share steps by the cache service of GitHub Actions.
+//! `--cache-to type=gha` and `type=s3`: builds of several machines share steps by a service that keeps files.
 
-use crossdock_testkit::ActionsService;
 use crossdock_testkit::actions::{SIGNATURE, TOKEN};
+use crossdock_testkit::bucket::ACCESS_KEY;
+use crossdock_testkit::{ActionsService, TestBucket};
 
 use crate::support::{Ran, World, grep};
 
@@ -84,4 +85,43 @@ fn a_service_that_fails_is_named_without_its_token() {
     build(&world, &[], &["--cache-to", &format!("{given},ignore-error=true")]).ok();
     build(&world, &[], &["--cache-to", "type=gha,token=wrong.token,scope=a#1"])
         .fails_with(&["--cache-to type=gha,scope=a#1", "at most 400 characters"]);
+}
+
+#[test]
+fn machines_share_steps_by_a_bucket() {
+    let bucket = TestBucket::start();
+    let url = bucket.url();
+    let job = [("AWS_REGION", "r"), ("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", "hunter2")];
+    let cache = format!("type=s3,bucket=cache,endpoint_url={url},prefix=a b/,name=app");
+    let (from, to) = (["--cache-from", &cache], ["--cache-to", &format!("{cache},mode=max")]);
+    let first = World::with_base();
+    let built = build(&first, &job, &[&from[..], &to, &["-t", "t"]].concat());
+    assert!(built.err.contains("there is no a b/manifests/app.crossdock in the bucket"), "{}", built.err);
+    assert_eq!(built.executed().len(), 2);
+    built.ok();
+    assert_eq!(bucket.keys().len(), 3, "{:?}", bucket.keys());
+    assert!(bucket.keys()[0].starts_with("a b/blobs/sha256:"), "{:?}", bucket.keys());
+
+    let second = World::with_base();
+    let built = build(&second, &job, &[&from[..], &["-t", "t"]].concat());
+    assert_eq!(built.executed(), [""; 0], "{}", built.err);
+    built.ok();
+    assert_eq!(second.sh("t", "cat /id"), first.sh("t", "cat /id"));
+
+    // A layer that was cut off is made again, and replaced.
+    bucket.cut("a b/blobs/");
+    let third = World::with_base();
+    let built = build(&third, &job, &[&from[..], &to].concat());
+    assert_eq!(built.executed().len(), 2, "{}", built.err);
+    built.ok();
+    let fourth = World::with_base();
+    assert_eq!(build(&fourth, &job, &from).executed(), [""; 0]);
+
+    let wrong = [job[0], ("AWS_ACCESS_KEY_ID", "OTHER"), job[2]];
+    let built = build(&fourth, &wrong, &from);
+    assert!(built.err.contains("the access key has no right to it"), "{}", built.err);
+    assert!(!built.err.contains("hunter2") && !built.err.contains("X-Amz-Signature"), "{}", built.err);
+    built.ok();
+    let error = build(&fourth, &job[..2], &to);
+    error.fails_with(&["secret_access_key= is missing, and AWS_SECRET_ACCESS_KEY is not set"]);
 }

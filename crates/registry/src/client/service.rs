@@ -1,0 +1,71 @@
+//! Requests to services that keep files and are no registries.
+
+use std::io::Read;
+
+use ureq::Body;
+use ureq::http::{HeaderName, HeaderValue, Method, Response};
+
+use super::Client;
+use super::failure::{Subject, check};
+use super::upload::BlobSource;
+use super::url::Url;
+use crate::error::{Error, Result};
+
+/// A request whose content can be read again.
+pub(super) struct Request<'a> {
+    pub method: Method,
+    pub url: &'a Url,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The content and its range: offset and length in bytes.
+    pub body: (&'a dyn BlobSource, u64, u64),
+    /// Statuses of answers that are no errors.
+    pub expected: &'a [u16],
+}
+
+impl Client {
+    /// Sends a request, and again after a failure that may pass. `advice` says what a refusal means.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the connection and of reading the content; [`Error::CacheService`] for any other answer.
+    pub(super) fn send_to_service(
+        &self,
+        subject: &Subject,
+        request: &Request<'_>,
+        advice: &str,
+    ) -> Result<Response<Body>> {
+        self.retrying(|| self.send_once(subject, request)).map_err(|error| as_service(error, advice))
+    }
+
+    fn send_once(&self, subject: &Subject, request: &Request<'_>) -> Result<Response<Body>> {
+        let (content, offset, length) = request.body;
+        let opened = content
+            .open(offset)
+            .map_err(|source| Error::Source { target: subject.target.clone(), source })?;
+        let mut reader = opened.take(length);
+        let has_body = !matches!(request.method, Method::GET | Method::HEAD);
+        let body = has_body.then_some((&mut reader as &mut (dyn Read + Send), Some(length)));
+        let unverified = self.options().insecure_all;
+        let sent = self.http().send(&request.method, request.url, &request.headers, body, unverified)?;
+        let response = sent.map_err(|failure| subject.transport(&request.method, request.url, failure))?;
+        check(response, request.expected, subject, &request.method, request.url)
+    }
+}
+
+/// An error of a registry in the words of another service.
+fn as_service(error: Error, advice: &str) -> Error {
+    let advice = match &error {
+        Error::Unauthorized(_) | Error::Denied(_) => advice,
+        Error::RateLimited(_) => "it limits the rate of requests",
+        Error::Full(_) => "it has no room",
+        _ => "",
+    };
+    let separator = if advice.is_empty() { "" } else { ": " };
+    match error.answer() {
+        Some(answer) => Error::CacheService {
+            service: answer.target.clone(),
+            reason: format!("{advice}{separator}{answer}"),
+        },
+        None => error,
+    }
+}
