@@ -33,7 +33,7 @@ const FRONTEND: [&str; 21] = [
 ];
 
 /// Of definitions and exporters.
-const DEFINITIONS: [&str; 60] = [
+const DEFINITIONS: [&str; 61] = [
     "source.image",
     "source.image.resolvemode",
     "source.image.checksum",
@@ -59,6 +59,7 @@ const DEFINITIONS: [&str; 60] = [
     // BuildKit spells it so.
     "soruce.http.uidgid",
     "source.ocilayout",
+    "source.buildop.llbfilename",
     "exec.meta.base",
     "exec.meta.network",
     "exec.meta.proxyenv",

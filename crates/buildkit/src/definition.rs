@@ -1,7 +1,7 @@
 //! Definitions in LLB as graphs of the builder (moby/buildkit, solver/pb/ops.proto and
 //! solver/llbsolver/vertex.go). Operations name their inputs by the digests of messages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
@@ -24,7 +24,20 @@ pub trait Sources {
     ///
     /// The source cannot be had, or is of a kind that nobody knows.
     fn source(&self, source: &pb::SourceOp, platform: &Platform) -> Result<Source>;
+
+    /// The result of the definition that is in a file of another definition's result.
+    ///
+    /// # Errors
+    ///
+    /// The file is not there or is no definition; one of the two cannot be solved.
+    fn build(&self, outer: &pb::Definition, file: &str) -> Result<Source>;
 }
+
+/// The input of a `BuildOp` that has the definition.
+const INNER: &str = "buildkit.llb.definition";
+
+/// The attribute that names the file of the definition; without it, the file has the name of the input.
+const INNER_FILE: &str = "llbfilename";
 
 /// Makes a graph of a definition. Operations without a platform are for `platform`.
 ///
@@ -149,13 +162,31 @@ impl Making<'_> {
                 lower: self.input(op, diff.lower.as_ref().map_or(-1, |lower| lower.input))?,
                 upper: self.input(op, diff.upper.as_ref().map_or(-1, |upper| upper.input))?,
             },
-            pb::op::Op::Build(_) => {
-                bail!("builds inside a definition (BuildOp) are not made: solve the inner definition first")
-            }
+            pb::op::Op::Build(build) => Kind::Source(self.build(op, build)?),
         };
         let index = self.push(digest, platform, kind);
         self.edges.insert(digest.to_string(), (index, None));
         Ok(())
+    }
+
+    /// Solves the definition in a file of an input. That comes before the operations of this definition.
+    fn build(&self, op: &pb::Op, build: &pb::BuildOp) -> Result<Source> {
+        // -1 is LLB itself; others would be images of frontends.
+        ensure!(build.builder == -1, "a build inside of a definition (BuildOp) must be of LLB (builder -1)");
+        let number = build.inputs.get(INNER).with_context(|| format!("it has no input {INNER}"))?.input;
+        let input = usize::try_from(number).ok().and_then(|number| op.inputs.get(number));
+        let input = input.with_context(|| format!("there is no input {number}"))?;
+        let result = pb::Op { inputs: vec![input.clone()], ..pb::Op::default() };
+        let needed: HashSet<&str> = in_order(self.ops, &result)?.into_iter().collect();
+        let digests = self.definition.def.iter().map(|bytes| (Digest::of(bytes).to_string(), bytes));
+        let mut def: Vec<Vec<u8>> = digests
+            .filter(|(digest, _)| needed.contains(digest.as_str()))
+            .map(|(_, bytes)| bytes.clone())
+            .collect();
+        def.push(result.encode_to_vec());
+        let (metadata, source) = (self.definition.metadata.clone(), self.definition.source.clone());
+        let outer = pb::Definition { def, metadata, source };
+        self.sources.build(&outer, build.attrs.get(INNER_FILE).map_or(INNER, String::as_str))
     }
 
     fn push(&mut self, digest: &str, platform: Platform, kind: Kind) -> usize {
@@ -427,6 +458,10 @@ mod tests {
             let name = source.identifier.strip_prefix("docker-image://").context("no image")?;
             Ok(Source::Image { reference: name.parse()?, pull: false })
         }
+
+        fn build(&self, outer: &pb::Definition, file: &str) -> Result<Source> {
+            Ok(Source::Image { reference: format!("{file}:{}", outer.def.len()).parse()?, pull: false })
+        }
     }
 
     /// A definition under way.
@@ -565,10 +600,39 @@ mod tests {
     }
 
     #[test]
+    fn a_build_inside_gets_only_what_leads_to_its_definition() {
+        let mut draft = Draft::default();
+        let (base, other) = (draft.image("base"), draft.image("other"));
+        let file = draft.file(&[(&base, 0)], vec![action(0, -1, 0, mkfile("/inner"))]);
+        let build = pb::BuildOp {
+            builder: -1,
+            inputs: BTreeMap::from([(INNER.to_string(), pb::BuildInput { input: 0 })]),
+            attrs: BTreeMap::from([(INNER_FILE.to_string(), "inner".to_string())]),
+            ..pb::BuildOp::default()
+        };
+        let build = draft.add(&[(&file, 0)], pb::op::Op::Build(build));
+        let all = draft.file(&[(&other, 0), (&build, 0)], vec![action(0, 1, 0, copied("/x"))]);
+        let graph = made(&draft.result(&all, 0)).expect("a graph");
+        let names: Vec<String> = graph.ops.iter().map(|op| op.name.clone()).collect();
+        let at = names.iter().position(|name| name == "build").expect("there");
+        let Kind::Source(Source::Image { reference, .. }) = &graph.ops[at].kind else { panic!("{names:?}") };
+        // The image, the file, and the operation that names the result.
+        assert_eq!(reference.familiar(), "inner:3");
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let mut draft = Draft::default();
         let build = draft.add(&[], pb::op::Op::Build(pb::BuildOp::default()));
         assert!(refused(&draft.result(&build, 0)).contains("BuildOp"));
+        for (inputs, text) in [(None, "no input buildkit.llb.definition"), (Some(1), "there is no input 1")] {
+            let mut draft = Draft::default();
+            let inputs = inputs.map(|input| (INNER.to_string(), pb::BuildInput { input }));
+            let inputs = inputs.into_iter().collect();
+            let build = pb::BuildOp { builder: -1, inputs, ..pb::BuildOp::default() };
+            let build = draft.add(&[], pb::op::Op::Build(build));
+            assert!(refused(&draft.result(&build, 0)).contains(text));
+        }
         assert!(refused(&Draft::default().result("sha256:x", 0)).contains("lacks the operation sha256:x"));
         let mut draft = Draft::default();
         let file = draft.file(&[], vec![action(-1, -1, 0, mkfile("/a"))]);

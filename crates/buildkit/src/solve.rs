@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::identifiers::{Attributes, git, http, image};
 use crate::imports::{self, CacheEntry};
 use crate::job::{Answer, Job};
-use crate::results::{self, Solved};
+use crate::results::{self, Files, Solved};
 use crate::session::{Session, Wanted};
 use crate::sources::{self, Later};
 use crate::status::Reporter;
@@ -47,6 +47,19 @@ pub fn answer(job: &Job, definition: &pb::Definition, caches: &[CacheEntry]) -> 
 ///
 /// The definition is wrong or wants what this builder does not do; an operation fails.
 pub fn solve(job: &Job, definition: &pb::Definition, asked: &[CacheEntry]) -> Result<Solved, Failure> {
+    solve_inside(job, definition, asked, 0)
+}
+
+/// Builds inside of builds inside of builds: a command could write itself as the next one for ever.
+const DEPTH_MAX: usize = 8;
+
+/// The same, inside of so many other definitions.
+fn solve_inside(
+    job: &Job,
+    definition: &pb::Definition,
+    asked: &[CacheEntry],
+    depth: usize,
+) -> Result<Solved, Failure> {
     if let Some((digest, platform)) = results::of_definition(definition) {
         return load(job, &digest, &platform).map_err(|error| Failure::of(&error));
     }
@@ -54,7 +67,7 @@ pub fn solve(job: &Job, definition: &pb::Definition, asked: &[CacheEntry]) -> Re
     let session = job.own_session().map_err(|error| Failure::of(&error))?;
     let host = Platform::host();
     let source = surroundings::source(job, session.clone(), &reporter).noting_materials(true);
-    let from = FromClient { job, reporter: &reporter, session: session.as_deref(), source: &source };
+    let from = FromClient { job, reporter: &reporter, session: session.as_deref(), source: &source, depth };
     let graph = definition::graph(definition, &host, &from).map_err(|error| Failure::of(&error))?;
     let platform = graph.result.map_or(host, |edge| graph.ops[edge.op].platform.clone());
     let settings = surroundings::settings(job, platform.clone());
@@ -202,9 +215,25 @@ struct FromClient<'a> {
     reporter: &'a Reporter,
     session: Option<&'a Session>,
     source: &'a Source<'a>,
+    /// Definitions around this one.
+    depth: usize,
 }
 
 impl Sources for FromClient<'_> {
+    fn build(&self, outer: &pb::Definition, file: &str) -> Result<llb::Source> {
+        ensure!(self.depth < DEPTH_MAX, "more than {DEPTH_MAX} builds lie inside of each other, the limit");
+        let solve = |definition: &pb::Definition| {
+            let solved = solve_inside(self.job, definition, &[], self.depth + 1);
+            solved.map_err(|failure| anyhow::anyhow!("{}", failure.message))
+        };
+        let outer = solve(outer).context("the definition of a build inside of this one")?;
+        let bytes = Files::of(&self.job.store, &outer.image)?.read(file, 0, 0)?;
+        let inner = pb::Definition::decode(&bytes[..]).with_context(|| format!("{file} is no definition"))?;
+        ensure!(!inner.def.is_empty(), "{file} is a definition without operations");
+        let BuiltImage { platform, manifest, .. } = solve(&inner)?.image;
+        Ok(llb::Source::Images(vec![(platform, manifest)]))
+    }
+
     fn source(&self, source: &pb::SourceOp, platform: &Platform) -> Result<llb::Source> {
         if let Some((digest, platform)) = results::of_source(source, platform) {
             let manifest = results::descriptor(&self.job.store, &digest, &platform)?;

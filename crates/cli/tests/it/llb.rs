@@ -1,7 +1,7 @@
 //! Definitions in LLB through `serve --buildkit`, as buildctl and other frontends send them (moby/buildkit,
 //! solver/pb/ops.proto).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
@@ -55,11 +55,11 @@ impl Graph {
     }
 
     /// A file below a tree, or below nothing.
-    fn file(&mut self, below: Option<&Edge>, path: &str, data: &str) -> Edge {
+    fn file(&mut self, below: Option<&Edge>, path: &str, data: impl AsRef<[u8]>) -> Edge {
         let make = pb::FileActionMkFile {
             path: path.to_string(),
             mode: 0o644,
-            data: data.as_bytes().to_vec(),
+            data: data.as_ref().to_vec(),
             timestamp: -1,
             ..pb::FileActionMkFile::default()
         };
@@ -171,6 +171,52 @@ fn commands_have_several_outputs() {
     let digest = &again.exporter_response["containerimage.digest"];
     let first = served.world.run(&["inspect", "-f", "{{.Descriptor.digest}}", "llb/out:1"]).ok();
     assert_eq!(first.trim(), digest, "a known step gives the same image");
+}
+
+/// A definition whose result is that of another one, which is in a file.
+fn around(inner: &pb::Definition) -> pb::Definition {
+    let mut graph = Graph::default();
+    let file = graph.file(None, "/dir-less", inner.encode_to_vec());
+    let build = pb::BuildOp {
+        builder: -1,
+        inputs: BTreeMap::from([("buildkit.llb.definition".to_string(), pb::BuildInput { input: 0 })]),
+        attrs: BTreeMap::from([("llbfilename".to_string(), "dir-less".to_string())]),
+        ..pb::BuildOp::default()
+    };
+    let build = graph.add(&[file], op::Op::Build(build));
+    let base = graph.base();
+    let script = "cp /in/f /f && echo around >> /f";
+    let mounts = [(0, "/", 0, false), (1, "/in", -1, true)];
+    let exec = graph.exec(&[base, (build, 0)], script, &mounts);
+    graph.of(&(exec, 0))
+}
+
+#[test]
+fn builds_lie_inside_of_builds() {
+    let served = Served::new();
+    let mut graph = Graph::default();
+    let file = graph.file(None, "/f", "inner\n");
+    let inner = graph.of(&file);
+    served.solve(around(&around(&inner)), Some("llb/around:1")).expect("solved");
+    assert_eq!(served.world.sh("llb/around:1", "cat /f"), "inner\naround\naround\n");
+
+    let deep = (0..9).fold(inner, |inner, _| around(&inner));
+    let error = served.solve(deep, None).expect_err("too deep");
+    assert!(error.message().contains("more than 8 builds"), "{error}");
+    let mut graph = Graph::default();
+    let file = graph.file(None, "/f", [0xff; 9]);
+    let damaged = around(&pb::Definition::default());
+    let error = served.solve(damaged, None).expect_err("nothing inside");
+    assert!(error.message().contains("without operations"), "{error}");
+    let build = pb::BuildOp {
+        builder: -1,
+        inputs: BTreeMap::from([("buildkit.llb.definition".to_string(), pb::BuildInput { input: 0 })]),
+        attrs: BTreeMap::from([("llbfilename".to_string(), "f".to_string())]),
+        ..pb::BuildOp::default()
+    };
+    let build = graph.add(&[file], op::Op::Build(build));
+    let error = served.solve(graph.of(&(build, 0)), None).expect_err("no definition");
+    assert!(error.message().contains("f is no definition"), "{error}");
 }
 
 #[test]
