@@ -155,7 +155,7 @@ impl ActionsService {
         let number = path.strip_prefix("caches/").map(|id| id.parse::<usize>().expect("a number") - 1);
         match (request.method.as_str(), path, number) {
             ("GET", "cache", _) => {
-                let parameter = |name: &str| request.parameter(name).expect("a parameter");
+                let parameter = |name: &str| request.parameter(name).expect("a parameter").to_lowercase();
                 match find(state, &parameter("keys"), &parameter("version"), true) {
                     Some(n) => (
                         200,
@@ -165,7 +165,9 @@ impl ActionsService {
                 }
             }
             ("POST", "caches", _) => {
-                let asked = request.json();
+                // As act's server does, which Gitea's runner has, too.
+                let mut asked = request.json();
+                asked["key"] = asked["key"].as_str().expect("a key").to_lowercase().into();
                 match create(state, &asked) {
                     Some(number) => (201, json!({"cacheId": number + 1})),
                     None => (409, json!({"typeKey": "ArtifactCacheItemAlreadyExistsException"})),

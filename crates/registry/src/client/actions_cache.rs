@@ -175,7 +175,9 @@ impl Client {
                 (found.cache_key, found.archive_location)
             }
         };
-        let is_meant = if prefix { found_key.starts_with(key) } else { found_key == key };
+        // The servers of act and Gitea keep keys in small letters.
+        let beginning = if prefix { found_key.get(..key.len()) } else { Some(found_key.as_str()) };
+        let is_meant = beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(key));
         Ok(is_meant.then(|| ActionsEntry { key: found_key, url: Secret::new(url) }))
     }
 

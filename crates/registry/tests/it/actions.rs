@@ -39,6 +39,8 @@ fn entries_are_made_once_and_found_by_key_or_prefix() {
         assert_eq!(read(&client, &cache, "b", false), Some(("b".to_string(), Vec::new())));
         // A server may answer with a longer key, which is another entry.
         assert_eq!(read(&client, &cache, "a#", false), None);
+        assert!(client.save_actions_entry(&cache, "Big#1", 1, &b"x".to_vec()).expect("saved"));
+        assert_eq!(read(&client, &cache, "Big#", true).expect("found").1, b"x");
         let other = ActionsCache { version: "cd".to_string(), ..cache };
         assert_eq!(read(&client, &other, "b", false), None);
     }
