@@ -278,6 +278,33 @@ fn rights_are_kept_by_repository() {
     assert_eq!(guarded.ask(alice, "GET /v2/team/app/tags/list", b"").status, 403);
 }
 
+#[test]
+fn a_token_takes_no_right_away_that_everybody_has() {
+    let users = line("ci", "c");
+    let rights = "ci pull,push team/* base/*\nanonymous pull base/*\n";
+    let guarded = Guarded::new(&users, Some(rights), false);
+    let ci = Some(("ci", "c"));
+    let (open, closed) = (b"open to all".as_slice(), b"of the team".as_slice());
+    let open = push_blob_as(&guarded, ci, "base/os", open);
+    let closed = push_blob_as(&guarded, ci, "team/app", closed);
+    // A client that asked for a token for the repository it pushes to, and for nothing else.
+    let granted = guarded.ask(ci, "GET /token?service=x&scope=repository:team/new:pull,push", b"");
+    let token = format!("Bearer {}", granted.json()["token"].as_str().expect("a token"));
+    let bears = [("authorization", token.as_str())];
+    let bearing = |line: &str| ask(&guarded.site.host(), line, &bears, b"").status;
+    let mount = |digest, from| bearing(&format!("POST /v2/team/new/blobs/uploads/?mount={digest}{from}"));
+    assert_eq!(mount(&open, "&from=base/os"), 201);
+    assert_eq!(mount(&closed, "&from=team/app"), 202, "the token does not name team/app");
+    assert_eq!(bearing(&format!("GET /v2/base/os/blobs/{open}")), 200);
+    assert_eq!(bearing(&format!("GET /v2/team/app/blobs/{closed}")), 401);
+    assert_eq!(bearing("POST /v2/base/os/blobs/uploads/"), 401, "everybody may pull there, not push");
+    // Without a source, any repository counts that the client may pull from.
+    let again = push_blob_as(&guarded, ci, "base/os", b"open, too");
+    assert_eq!((mount(&again, ""), mount(&closed, "")), (201, 202));
+    let uploaded = format!("POST /v2/team/new/blobs/uploads/?mount={closed}");
+    assert_eq!(guarded.ask(ci, &uploaded, b"").status, 201, "a password proves all rights of the user");
+}
+
 fn push_blob_as(
     guarded: &Guarded,
     user: Option<(&str, &str)>,

@@ -188,6 +188,16 @@ impl Storage {
         Ok(known)
     }
 
+    /// Names of the repositories that have a blob.
+    pub(super) fn repositories_with(&self, digest: &Digest) -> io::Result<Vec<String>> {
+        if !self.blob_path(digest).try_exists()? {
+            return Ok(Vec::new());
+        }
+        let mut all = self.all_directories()?;
+        all.retain(|name| self.in_repository(name, "_blobs", digest).exists());
+        Ok(all)
+    }
+
     /// Removes a blob from a repository; false if the repository did not have it.
     pub(super) fn unlink_blob(&self, name: &str, digest: &Digest) -> io::Result<bool> {
         Ok(found(fs::remove_file(self.in_repository(name, "_blobs", digest)))?.is_some())
