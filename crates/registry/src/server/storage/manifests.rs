@@ -132,7 +132,7 @@ impl Storage {
                 }
                 Some(_) => {}
                 // Foreign layers are stored elsewhere.
-                None if !child.urls.is_empty() => {}
+                None if self.sparse || !child.urls.is_empty() => {}
                 None => {
                     let code = if is_index { "MANIFEST_UNKNOWN" } else { "MANIFEST_BLOB_UNKNOWN" };
                     return Err(Problem::new(
