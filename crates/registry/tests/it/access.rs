@@ -425,6 +425,11 @@ fn tags_that_do_not_change() {
     let kept = ask(&site.host(), "DELETE /v2/a/manifests/v2", &[], b"");
     assert_eq!(kept.header("allow"), "GET, HEAD, PUT");
     assert!(kept.text().contains("the tag v2 stays"), "{}", kept.text());
+    let error = client().delete_manifest(&site.reference("a:v2")).expect_err("the tag stays").to_string();
+    assert!(
+        error.contains("a:v2: the registry refuses DELETE") && error.contains("the tag v2 stays"),
+        "{error}"
+    );
     // Of simultaneous pushes, exactly one succeeds.
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let threads: Vec<_> =
