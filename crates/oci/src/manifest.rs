@@ -247,7 +247,7 @@ pub enum ParseDocumentError {
     Json(#[from] serde_json::Error),
     /// Schema 1 of 2014, which no registry should send any more.
     #[error(
-        "a Docker schema 1 manifest, which is not supported: push the image again with a tool of this decade"
+        "a Docker schema 1 manifest, which is not supported: convert the image to Docker schema 2 or OCI"
     )]
     Schema1,
     /// Neither `config` nor `manifests`, or both.

@@ -32,6 +32,17 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
 }
 
+impl Answer {
+    /// What the registry did with the request: it gave a reason of its own for not doing it, or no answer
+    /// that the protocol knows.
+    fn verdict(&self) -> &'static str {
+        match (400..500).contains(&self.status) && !self.code.is_empty() {
+            true => "refuses",
+            false => "gave no useful answer to",
+        }
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (status {}", self.request, self.status)?;
@@ -73,7 +84,7 @@ pub enum Error {
     #[error("{}: no space left in the registry; make room there and try again: {answer}", .0.target, answer = .0)]
     Full(Box<Answer>),
     /// Any other status, or an answer that breaks the protocol.
-    #[error("{}: the registry gave no useful answer to {answer}", .0.target, answer = .0)]
+    #[error("{}: the registry {} {answer}", .0.target, .0.verdict(), answer = .0)]
     Unexpected(Box<Answer>),
     /// No answer: the connection, name resolution, TLS or a time limit failed.
     #[error("{target}: {request}: {reason}")]

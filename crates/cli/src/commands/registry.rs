@@ -109,6 +109,9 @@ pub struct ServeArgs {
     /// Refuse to move or remove tags
     #[arg(long)]
     pub immutable_tags: bool,
+    /// Accept indexes without all of their images, and images without all of their layers
+    #[arg(long, conflicts_with = "proxy")]
+    pub sparse: bool,
     /// Be a cache of another registry: what is not here is fetched from it; changes are refused
     #[arg(long, value_name = "URL", conflicts_with = "immutable_tags")]
     pub proxy: Option<String>,
@@ -306,6 +309,7 @@ fn serve(session: &Session, args: &ServeArgs) -> Result<u8> {
         auth,
         read_only: args.read_only,
         immutable_tags: args.immutable_tags,
+        sparse: args.sparse,
         connections_per_address: args.connections_per_address,
         upload_expiry: Duration::from_secs(
             age_seconds(&args.upload_expiry).context("--upload-expiry")?.max(1),

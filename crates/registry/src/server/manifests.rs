@@ -21,6 +21,10 @@ use crate::percent;
 /// Most tags that one push may set; the specification asks for at least ten.
 const TAGS_MAX: usize = 100;
 
+/// Most headers of an answer that name tags; if there are more tags, a header names several. Clients refuse
+/// answers with many headers (Python's http.client those with more than 100).
+const TAG_LINES_MAX: usize = 20;
+
 /// Content types that programs send by default; they say nothing about a manifest.
 const TYPES_WITHOUT_MEANING: &[&str] =
     &["", "application/json", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"];
@@ -85,8 +89,8 @@ impl Handler {
         let mut answer = reply(201)
             .with("location", &format!("{location}{digest}"))
             .with("docker-content-digest", digest.as_str());
-        for tag in &tags {
-            answer = answer.and("oci-tag", tag);
+        for line in tags.chunks(tags.len().div_ceil(TAG_LINES_MAX).max(1)) {
+            answer = answer.and("oci-tag", &line.join(", "));
         }
         if let Some(subject) = subject {
             answer = answer.with("oci-subject", subject.as_str());
@@ -138,7 +142,7 @@ impl Handler {
         if let Some(cache) = &self.cache {
             self.cache_referrers(cache, &name, &digest).await?;
         }
-        let artifact_type = parameter(query, "artifactType");
+        let artifact_type = artifact_type(query);
         let number = parameter(query, "n").and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0);
         let last = parameter(query, "last").and_then(|last| last.parse::<Digest>().ok());
         let storage = self.storage.clone();
@@ -162,6 +166,14 @@ impl Handler {
         }
         Ok(answer.json(&Index::new(found)))
     }
+}
+
+/// The type of artifact that a list of referrers is limited to. Media types have no spaces, so a space was a
+/// plus that the client left as it is.
+fn artifact_type(query: &str) -> Option<String> {
+    parameter(query, "artifactType")
+        .map(|wanted| wanted.replace(' ', "+"))
+        .filter(|wanted| !wanted.is_empty())
 }
 
 /// Tags that a push sets with `?tag=`.
@@ -218,6 +230,14 @@ mod tests {
         assert!(answer.headers().get("link").is_none());
         let answer = page(&all, "n=0", "/p", |names| json!(names));
         assert!(answer.headers().get("link").is_none());
+    }
+
+    #[test]
+    fn types_of_artifacts() {
+        let wanted = Some("application/vnd.x+json".to_string());
+        assert_eq!(artifact_type("n=2&artifactType=application%2Fvnd.x%2Bjson"), wanted);
+        assert_eq!(artifact_type("artifactType=application/vnd.x+json"), wanted);
+        assert_eq!((artifact_type("artifactType="), artifact_type("n=2")), (None, None));
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl RegistryServer {
     /// [`Error::Listen`] if the address is taken or invalid; [`Error::File`] if the directory holds something
     /// else.
     pub fn bind(address: &str, directory: &Path, options: ServerOptions) -> Result<RegistryServer> {
-        let storage = Storage::open(directory, options.sync)?.with_immutable_tags(options.immutable_tags);
+        let storage =
+            Storage::open(directory, options.sync)?.with_rules(options.immutable_tags, options.sparse);
         let tls = options.tls.as_ref().map(|files| tls::acceptor(files, &options.notice)).transpose()?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
         let runtime = tokio::runtime::Builder::new_multi_thread()

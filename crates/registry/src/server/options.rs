@@ -24,6 +24,8 @@ pub struct ServerOptions {
     pub unlisted: bool,
     /// An existing tag is neither moved nor removed.
     pub immutable_tags: bool,
+    /// Manifests and indexes are accepted even if some of what they name is not in the repository.
+    pub sparse: bool,
     /// Content is synced to the disk before it is acknowledged. Without this, a power failure may lose
     /// content; a killed process loses none.
     pub sync: bool,
@@ -53,6 +55,7 @@ impl Default for ServerOptions {
             read_only: false,
             unlisted: false,
             immutable_tags: false,
+            sparse: false,
             sync: true,
             stall: Duration::from_secs(60),
             connections_per_address: None,

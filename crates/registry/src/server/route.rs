@@ -96,7 +96,7 @@ impl Route {
             Route::Manifest { .. } => &["GET", "HEAD", "PUT", "DELETE"],
             Route::Blob { .. } => &["GET", "HEAD", "DELETE"],
             Route::Uploads { .. } => &["POST"],
-            Route::Upload { .. } => &["GET", "PATCH", "PUT", "DELETE"],
+            Route::Upload { .. } => &["GET", "HEAD", "PATCH", "PUT", "DELETE"],
         };
         let changes = |method: &str| !matches!(method, "GET" | "HEAD") && *self != Route::Token;
         all.iter().copied().filter(|method| !read_only || !changes(method)).collect()

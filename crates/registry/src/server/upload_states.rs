@@ -15,6 +15,12 @@ pub(super) struct UploadState {
     pub(super) length: u64,
 }
 
+impl Default for UploadState {
+    fn default() -> UploadState {
+        UploadState { hasher: Hasher::sha256(), length: 0 }
+    }
+}
+
 impl Uploads {
     pub(super) fn all(
         &self,
@@ -24,8 +30,7 @@ impl Uploads {
 
     /// The state of an upload; empty after a restart of the server.
     pub(super) fn state(&self, id: &str) -> Arc<tokio::sync::Mutex<UploadState>> {
-        let fresh = || Arc::new(tokio::sync::Mutex::new(UploadState { hasher: Hasher::sha256(), length: 0 }));
-        self.all().entry(id.to_string()).or_insert_with(fresh).clone()
+        self.all().entry(id.to_string()).or_default().clone()
     }
 
     pub(super) fn forget(&self, id: &str) {

@@ -30,18 +30,20 @@ impl Handler {
         name: String,
         body: &mut Incoming,
     ) -> Handled {
-        if let (Some(digest), Some(from)) = (parameter(head.query, "mount"), parameter(head.query, "from")) {
-            let digest = parse_digest(&digest)?;
-            let from = repository(&from.split('/').collect::<Vec<_>>())?;
-            let allowed =
-                !matches!(head.fault, Some(Fault::RefuseMount)) && self.auth.may_pull(caller, &from);
-            if allowed {
-                let lock = self.storage.writing().await?;
-                let (storage, to, wanted) = (self.storage.clone(), name.clone(), digest.clone());
-                if blocking(move || Ok(storage.mount(&lock, &from, &to, &wanted)?)).await? {
-                    return Ok(created(&name, &digest));
-                }
-            }
+        // A mount that cannot be done, for whatever reason, becomes an upload (distribution specification,
+        // "Mounting a blob from another repository").
+        let mount = parameter(head.query, "mount").and_then(|digest| parse_digest(&digest).ok());
+        if let Some(digest) = mount
+            && !matches!(head.fault, Some(Fault::RefuseMount))
+            && self.mount(caller, &name, &digest, parameter(head.query, "from")).await?
+        {
+            return Ok(created(&name, &digest));
+        }
+        if let Some(algorithm) = parameter(head.query, "digest-algorithm")
+            && !matches!(algorithm.as_str(), "sha256" | "sha512")
+        {
+            let message = format!("digests of {algorithm} are not supported: use sha256 or sha512");
+            return Err(Problem::new(400, "DIGEST_INVALID", message).into());
         }
         let (storage, to) = (self.storage.clone(), name.clone());
         let id = blocking(move || Ok(storage.create_upload(&to)?)).await?;
@@ -49,6 +51,30 @@ impl Handler {
             return self.finish_upload(head, &name, &id, body).await;
         }
         Ok(place(reply(202), &name, &id, 0).empty())
+    }
+
+    /// Adds a blob to the repository `to` from `from`, or from any repository, if there is one that has the
+    /// blob and that the caller may pull from; false if there is none.
+    async fn mount(
+        &self,
+        caller: &Caller,
+        to: &str,
+        digest: &Digest,
+        from: Option<String>,
+    ) -> Result<bool, Problem> {
+        let sources = match from {
+            Some(from) => repository(&from.split('/').collect::<Vec<_>>()).into_iter().collect(),
+            None => {
+                let (storage, wanted) = (self.storage.clone(), digest.clone());
+                blocking(move || Ok(storage.repositories_with(&wanted)?)).await?
+            }
+        };
+        let Some(from) = sources.into_iter().find(|name| self.auth.may_pull(caller, name)) else {
+            return Ok(false);
+        };
+        let lock = self.storage.writing().await?;
+        let (storage, to, wanted) = (self.storage.clone(), to.to_string(), digest.clone());
+        blocking(move || Ok(storage.mount(&lock, &from, &to, &wanted)?)).await
     }
 
     async fn upload_length(&self, name: &str, id: &str) -> Result<u64, Problem> {
@@ -147,11 +173,10 @@ impl Handler {
             problem.headers = upload_headers(name, id, length);
             return Err(problem.into());
         }
-        if let (Some(Some((start, end))), Some(size)) = (range, body.size_hint().exact())
-            && size.checked_sub(1) != Some(end - start)
+        if let (Some(Some(range)), Some(size)) = (range, body.size_hint().exact())
+            && size.checked_sub(1) != Some(range.1 - range.0)
         {
-            let message = format!("the range {start}-{end} does not have the {size} bytes of the body");
-            return Err(Problem::new(400, "SIZE_INVALID", message).into());
+            return Err(other_length(range, size).into());
         }
         if body.is_end_stream() {
             return Ok(length);
@@ -178,6 +203,13 @@ impl Handler {
             *state = UploadState { hasher, length: length + written };
         }
         match end {
+            // A body whose length was not announced can be compared with its range only now.
+            Ok(Received::Whole) if range.flatten().is_some_and(|(start, end)| end - start + 1 != written) => {
+                *state = UploadState::default();
+                let path = self.storage.upload_path(name, id);
+                blocking(move || Ok(OpenOptions::new().write(true).open(path)?.set_len(length)?)).await?;
+                Err(other_length(range.flatten().unwrap_or_default(), written).into())
+            }
             Ok(Received::Whole) => Ok(length + written),
             Ok(Received::Cut) => Err(Failure::Aborted),
             Ok(Received::Malformed) => Err(malformed_body().into()),
@@ -212,6 +244,12 @@ impl Handler {
             tokio::time::sleep(SWEEP_EVERY.min(expiry)).await;
         }
     }
+}
+
+/// The answer to a chunk whose range and body differ in length.
+fn other_length((start, end): (u64, u64), size: u64) -> Problem {
+    let message = format!("the range {start}-{end} does not have the {size} bytes of the body");
+    Problem::new(400, "SIZE_INVALID", message)
 }
 
 /// The first and the last byte of a chunk's `Content-Range: START-END`.

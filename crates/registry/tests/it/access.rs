@@ -278,6 +278,33 @@ fn rights_are_kept_by_repository() {
     assert_eq!(guarded.ask(alice, "GET /v2/team/app/tags/list", b"").status, 403);
 }
 
+#[test]
+fn a_token_takes_no_right_away_that_everybody_has() {
+    let users = line("ci", "c");
+    let rights = "ci pull,push team/* base/*\nanonymous pull base/*\n";
+    let guarded = Guarded::new(&users, Some(rights), false);
+    let ci = Some(("ci", "c"));
+    let (open, closed) = (b"open to all".as_slice(), b"of the team".as_slice());
+    let open = push_blob_as(&guarded, ci, "base/os", open);
+    let closed = push_blob_as(&guarded, ci, "team/app", closed);
+    // A client that asked for a token for the repository it pushes to, and for nothing else.
+    let granted = guarded.ask(ci, "GET /token?service=x&scope=repository:team/new:pull,push", b"");
+    let token = format!("Bearer {}", granted.json()["token"].as_str().expect("a token"));
+    let bears = [("authorization", token.as_str())];
+    let bearing = |line: &str| ask(&guarded.site.host(), line, &bears, b"").status;
+    let mount = |digest, from| bearing(&format!("POST /v2/team/new/blobs/uploads/?mount={digest}{from}"));
+    assert_eq!(mount(&open, "&from=base/os"), 201);
+    assert_eq!(mount(&closed, "&from=team/app"), 202, "the token does not name team/app");
+    assert_eq!(bearing(&format!("GET /v2/base/os/blobs/{open}")), 200);
+    assert_eq!(bearing(&format!("GET /v2/team/app/blobs/{closed}")), 401);
+    assert_eq!(bearing("POST /v2/base/os/blobs/uploads/"), 401, "everybody may pull there, not push");
+    // Without a source, any repository counts that the client may pull from.
+    let again = push_blob_as(&guarded, ci, "base/os", b"open, too");
+    assert_eq!((mount(&again, ""), mount(&closed, "")), (201, 202));
+    let uploaded = format!("POST /v2/team/new/blobs/uploads/?mount={closed}");
+    assert_eq!(guarded.ask(ci, &uploaded, b"").status, 201, "a password proves all rights of the user");
+}
+
 fn push_blob_as(
     guarded: &Guarded,
     user: Option<(&str, &str)>,
@@ -394,7 +421,15 @@ fn tags_that_do_not_change() {
     assert_eq!(ask(&site.host(), "GET /v2/a/tags/list", &[], b"").json()["tags"], serde_json::json!(["v1"]));
     assert_eq!(put(&format!("a/manifests/{digest}?tag=v2"), "x/two").status, 201);
     let delete = |what: &str| ask(&site.host(), &format!("DELETE /v2/a/manifests/{what}"), &[], b"").status;
-    assert_eq!((delete("v2"), delete(digest.as_str()), delete("v3")), (409, 409, 404));
+    assert_eq!((delete("v2"), delete(digest.as_str()), delete("v3")), (405, 405, 404));
+    let kept = ask(&site.host(), "DELETE /v2/a/manifests/v2", &[], b"");
+    assert_eq!(kept.header("allow"), "GET, HEAD, PUT");
+    assert!(kept.text().contains("the tag v2 stays"), "{}", kept.text());
+    let error = client().delete_manifest(&site.reference("a:v2")).expect_err("the tag stays").to_string();
+    assert!(
+        error.contains("a:v2: the registry refuses DELETE") && error.contains("the tag v2 stays"),
+        "{error}"
+    );
     // Of simultaneous pushes, exactly one succeeds.
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let threads: Vec<_> =

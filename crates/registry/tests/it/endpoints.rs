@@ -1,10 +1,11 @@
 //! Every endpoint of the distribution specification, through the client.
 
 use std::io::Read;
+use std::time::Duration;
 
 use crossdock_oci::manifest::{Descriptor, Index};
 use crossdock_oci::{Digest, Reference, media_type};
-use crossdock_registry::server::{RegistryServer, ServerOptions};
+use crossdock_registry::server::{GarbageOptions, RegistryServer, ServerOptions, collect_garbage};
 use crossdock_registry::{Error, Outcome};
 
 use crate::support::*;
@@ -219,6 +220,37 @@ fn a_manifest_without_its_parts_is_refused() {
     let error =
         client.put_manifest(&reference, media_type::OCI_MANIFEST, huge.as_bytes()).expect_err("too large");
     assert!(matches!(error, Error::TooLarge(_) | Error::Transport { .. }), "{error}");
+}
+
+#[test]
+fn a_sparse_registry_takes_what_has_missing_parts() {
+    let options = ServerOptions { sparse: true, ..ServerOptions::default() };
+    let (site, client) = (Site::with(options, |_, _| None), client());
+    let image = small_manifest(None, "x");
+    client.put_manifest(&site.reference("app:image"), media_type::OCI_MANIFEST, &image).expect("no config");
+    let (here, lost) = (Descriptor::of(media_type::OCI_MANIFEST, &image), b"lost".as_slice());
+    let entries = vec![here.clone(), Descriptor::of(media_type::OCI_MANIFEST, lost)];
+    let index = serde_json::to_vec(&Index::new(entries)).expect("serialises");
+    client
+        .put_manifest(&site.reference("app:1"), media_type::OCI_INDEX, &index)
+        .expect("an image is missing");
+    assert_eq!(client.manifest(&site.reference("app:1")).expect("there").bytes, index);
+    let absent = site.reference("app").with_digest(Digest::of(lost));
+    assert!(matches!(client.manifest(&absent), Err(Error::NotFound { .. })));
+    // What is there must still be as large as it is said to be.
+    client.put_blob(&site.reference("app"), &blob(b"{}"), &b"{}".to_vec(), &[]).expect("pushed");
+    let wrong = String::from_utf8(image.clone()).expect("JSON").replace("\"size\":2", "\"size\":3");
+    let error = client
+        .put_manifest(&site.reference("app:wrong"), media_type::OCI_MANIFEST, wrong.as_bytes())
+        .expect_err("another size");
+    assert!(error.to_string().contains("MANIFEST_INVALID"), "{error}");
+    // A collection keeps what is there and stumbles over nothing.
+    let options = GarbageOptions { grace: Duration::ZERO, untagged: true, ..GarbageOptions::default() };
+    collect_garbage(site.directory.path(), &options).expect("collected");
+    for name in ["app:1", "app:image"] {
+        client.manifest(&site.reference(name)).expect("still there");
+    }
+    client.blob(&site.reference("app"), &blob(b"{}"), 0).expect("still there, too");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crossdock_registry::server::{GarbageOptions, collect_garbage};
 use crossdock_registry::{Client, Error, Outcome};
 use std::time::Duration;
 
+use crate::raw::{Wire, ask, push_blob};
 use crate::support::*;
 
 /// Reads a blob back whole.
@@ -146,6 +147,72 @@ fn mounts_move_nothing() {
     );
     assert_eq!(site.count("PUT", "uploads"), puts);
     read_back(&client, &site.reference("app"), &bytes);
+}
+
+#[test]
+fn a_mount_that_cannot_be_done_becomes_an_upload() {
+    let site = Site::new();
+    let digest = push_blob(&site.host(), "team/base", b"shared");
+    let begin = |query: &str| ask(&site.host(), &format!("POST /v2/app/blobs/uploads/?{query}"), &[], b"");
+    let missing = Digest::of(b"nowhere");
+    for query in [
+        format!("mount={missing}&from=team/base"),
+        format!("mount={missing}"),
+        format!("mount={digest}&from=no/such"),
+        format!("mount={digest}&from=Not%20A%20Name"),
+        "mount=sha256:short&from=team/base".to_string(),
+        "mount=&from=".to_string(),
+    ] {
+        let answer = begin(&query);
+        assert_eq!(answer.status, 202, "{query}: {}", answer.text());
+        let finish = format!("PUT {}?digest={}", answer.header("location"), Digest::of(b"own"));
+        assert_eq!(ask(&site.host(), &finish, &[], b"own").status, 201, "{query}");
+    }
+    // A source is not needed if some repository has the blob.
+    let mounted = begin(&format!("mount={digest}"));
+    assert_eq!((mounted.status, mounted.header("location")), (201, format!("/v2/app/blobs/{digest}")));
+    assert_eq!(ask(&site.host(), &format!("GET /v2/app/blobs/{digest}"), &[], b"").body, b"shared");
+    // Content that nobody has a link to any more cannot be had by its digest.
+    for name in ["team/base", "app"] {
+        assert_eq!(ask(&site.host(), &format!("DELETE /v2/{name}/blobs/{digest}"), &[], b"").status, 202);
+    }
+    assert_eq!(begin(&format!("mount={digest}")).status, 202);
+}
+
+#[test]
+fn an_unknown_algorithm_is_refused_before_the_upload() {
+    let site = Site::new();
+    let begin = |name: &str| {
+        ask(&site.host(), &format!("POST /v2/a/blobs/uploads/?digest-algorithm={name}"), &[], b"")
+    };
+    assert_eq!((begin("sha256").status, begin("sha512").status), (202, 202));
+    let refused = begin("md5");
+    assert!(refused.status == 400 && refused.text().contains("sha512"), "{}", refused.text());
+}
+
+#[test]
+fn a_body_of_unknown_length_must_fit_its_range() {
+    let site = Site::new();
+    let begun = ask(&site.host(), "POST /v2/a/blobs/uploads/", &[], b"");
+    let location = begun.header("location");
+    let patch = |range: &str, body: &str| {
+        let headers = [("content-range", range), ("transfer-encoding", "chunked")];
+        let mut wire = Wire::connect(&site.host());
+        wire.head(&format!("PATCH {location}"), &headers);
+        wire.send(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes());
+        wire.answer(false)
+    };
+    let first = patch("0-2", "abc");
+    assert_eq!((first.status, first.header("range")), (202, "0-2".to_string()));
+    for (range, body) in [("3-9", "def"), ("3-4", "def")] {
+        let answer = patch(range, body);
+        assert!(answer.status == 400 && answer.text().contains("the 3 bytes of the body"), "{range}");
+        let asked = ask(&site.host(), &format!("HEAD {location}"), &[], b"");
+        assert_eq!((asked.status, asked.header("range")), (204, "0-2".to_string()), "nothing was kept");
+    }
+    assert_eq!(patch("3-5", "def").status, 202);
+    let finish = format!("PUT {location}?digest={}", Digest::of(b"abcdef"));
+    assert_eq!(ask(&site.host(), &finish, &[], b"").status, 201);
 }
 
 #[test]

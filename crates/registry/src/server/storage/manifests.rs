@@ -132,7 +132,7 @@ impl Storage {
                 }
                 Some(_) => {}
                 // Foreign layers are stored elsewhere.
-                None if !child.urls.is_empty() => {}
+                None if self.sparse || !child.urls.is_empty() => {}
                 None => {
                     let code = if is_index { "MANIFEST_UNKNOWN" } else { "MANIFEST_BLOB_UNKNOWN" };
                     return Err(Problem::new(
@@ -182,7 +182,7 @@ impl Storage {
     ) -> Result<bool, Problem> {
         let digest = match identifier {
             Identifier::Tag(tag) if self.immutable_tags && self.tag(name, tag)?.is_some() => {
-                return Err(immutable(tag));
+                return Err(immutable_for_deletion(tag));
             }
             Identifier::Tag(tag) => {
                 return Ok(found(fs::remove_file(self.tag_path(name, tag)))?.is_some());
@@ -193,7 +193,7 @@ impl Storage {
         for tag in self.tags(name)?.unwrap_or_default() {
             if self.tag(name, &tag)?.as_ref() == Some(digest) {
                 if self.immutable_tags {
-                    return Err(immutable(&tag));
+                    return Err(immutable_for_deletion(&tag));
                 }
                 found(fs::remove_file(self.tag_path(name, &tag)))?;
             }
@@ -288,6 +288,13 @@ fn immutable(tag: &str) -> Problem {
         "DENIED",
         format!("the tag {tag} is there already, and tags are immutable in this registry"),
     )
+}
+
+/// The answer to the deletion of an immutable tag or of its manifest; the status is that of a registry that
+/// deletes none (distribution specification, "Deleting tags").
+fn immutable_for_deletion(tag: &str) -> Problem {
+    let message = format!("the tag {tag} stays, since tags are immutable in this registry");
+    Problem::new(405, "UNSUPPORTED", message).header("allow", "GET, HEAD, PUT")
 }
 
 /// Bytes of an index without entries, rounded up generously.

@@ -39,13 +39,15 @@ pub(super) struct Storage {
     sync: bool,
     /// An existing tag is neither moved nor removed.
     immutable_tags: bool,
+    /// Manifests may name what is not in their repository.
+    sparse: bool,
 }
 
 impl Storage {
     /// Opens a directory; sets it up if it is missing or empty.
     pub(super) fn open(root: &Path, sync: bool) -> Result<Storage> {
         let version = root.join("version");
-        let storage = Storage { root: root.to_path_buf(), sync, immutable_tags: false };
+        let storage = Storage { root: root.to_path_buf(), sync, immutable_tags: false, sparse: false };
         match fs::read_to_string(&version) {
             Ok(text) if text == VERSION => Ok(storage),
             Ok(_) => {
@@ -76,9 +78,9 @@ impl Storage {
         }
     }
 
-    /// The same directory, with immutable tags or without.
-    pub(super) fn with_immutable_tags(self, immutable_tags: bool) -> Storage {
-        Storage { immutable_tags, ..self }
+    /// The same directory, with other rules for what is written.
+    pub(super) fn with_rules(self, immutable_tags: bool, sparse: bool) -> Storage {
+        Storage { immutable_tags, sparse, ..self }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -186,6 +188,16 @@ impl Storage {
             self.sync_directory(&link)?;
         }
         Ok(known)
+    }
+
+    /// Names of the repositories that have a blob.
+    pub(super) fn repositories_with(&self, digest: &Digest) -> io::Result<Vec<String>> {
+        if !self.blob_path(digest).try_exists()? {
+            return Ok(Vec::new());
+        }
+        let mut all = self.all_directories()?;
+        all.retain(|name| self.in_repository(name, "_blobs", digest).exists());
+        Ok(all)
     }
 
     /// Removes a blob from a repository; false if the repository did not have it.
