@@ -33,7 +33,7 @@ const FRONTEND: [&str; 21] = [
 ];
 
 /// Of definitions and exporters.
-const DEFINITIONS: [&str; 61] = [
+const DEFINITIONS: [&str; 62] = [
     "source.image",
     "source.image.resolvemode",
     "source.image.checksum",
@@ -94,6 +94,7 @@ const DEFINITIONS: [&str; 61] = [
     "exporter.image.attestations",
     "exporter.sourcedateepoch",
     "exporter.multiple",
+    "gc.freespacefilter",
     "cache.gha",
     "cache.s3",
 ];

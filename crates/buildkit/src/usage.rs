@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{PruneRequest, UsageRecord};
 use crossdock_oci::Store;
-use crossdock_oci::store::GcOptions;
+use crossdock_oci::store::{GcOptions, Keep};
 
 use crate::session::kept_directory;
 
@@ -94,8 +94,13 @@ fn size(directory: &Path) -> u64 {
 pub fn prune(store: &Store, request: &PruneRequest) -> Result<Vec<UsageRecord>> {
     let seconds = u64::try_from(request.keep_duration / 1_000_000_000).unwrap_or(0);
     let age = Duration::from_secs(seconds);
-    let keep = request.reserved_space.max(request.max_used_space);
-    let keep = u64::try_from(keep).ok().filter(|keep| *keep > 0);
+    let given = |bytes: i64| u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+    let keep = Keep {
+        reserved_space: given(request.reserved_space),
+        max_used_space: given(request.max_used_space),
+        min_free_space: given(request.min_free_space),
+    };
+    let keep = keep.bytes(store)?;
     let before = records(store)?;
     let options = GcOptions {
         // With a size to keep, age alone removes nothing.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use crossdock_oci::Store;
 use crossdock_oci::size::size;
-use crossdock_oci::store::{CacheUsage, GcOptions};
+use crossdock_oci::store::{CacheUsage, GcOptions, Keep};
 use serde_json::json;
 
 use super::listing::{self, Filter};
@@ -80,17 +80,27 @@ pub struct PruneArgs {
     /// Build cache that may stay at most, in bytes
     #[arg(long, value_name = "BYTES")]
     pub max_used_space: Option<String>,
+    /// Room that there shall be on the disk, in bytes: build cache goes until there is
+    #[arg(long, value_name = "BYTES")]
+    pub min_free_space: Option<String>,
 }
 
 impl PruneArgs {
     /// Build cache that stays, in bytes.
-    fn kept(&self) -> Result<Option<u64>> {
-        let read = |flag: &str, text: &String| {
-            crossdock_dockerfile::values::bytes(text).with_context(|| format!("{flag} {text}: not a size"))
+    fn kept(&self, store: &Store) -> Result<Option<u64>> {
+        let read = |flag: &str, text: &Option<String>| {
+            let bytes = |text: &String| {
+                crossdock_dockerfile::values::bytes(text)
+                    .with_context(|| format!("{flag} {text}: not a size"))
+            };
+            text.as_ref().map(bytes).transpose()
         };
-        let reserved = self.reserved_space.as_ref().map(|text| read("--reserved-space", text)).transpose()?;
-        let max = self.max_used_space.as_ref().map(|text| read("--max-used-space", text)).transpose()?;
-        Ok(reserved.max(max))
+        let keep = Keep {
+            reserved_space: read("--reserved-space", &self.reserved_space)?,
+            max_used_space: read("--max-used-space", &self.max_used_space)?,
+            min_free_space: read("--min-free-space", &self.min_free_space)?,
+        };
+        Ok(keep.bytes(store)?)
     }
 
     /// The time for which removed build cache was not used.
@@ -252,7 +262,7 @@ fn prune_cache(session: &Session, args: &PruneArgs) -> Result<u8> {
     if let Some(other) = args.filters.iter().find(|text| !is_age(text)) {
         bail!("--filter {other}: only until=AGE is known");
     }
-    let (age, keep) = (args.age()?, args.kept()?);
+    let (age, keep) = (args.age()?, args.kept(&session.store()?)?);
     if !confirmed("the build cache and cache mounts", args.force)? {
         return Ok(1);
     }
@@ -277,7 +287,7 @@ fn prune(session: &Session, args: &PruneArgs, volumes: bool) -> Result<u8> {
     };
     let store = session.store()?;
     let filters = args.image_filters(&store)?;
-    let (age, keep) = (args.age()?, args.kept()?);
+    let (age, keep) = (args.age()?, args.kept(&store)?);
     if !confirmed(what, args.force)? {
         return Ok(1);
     }

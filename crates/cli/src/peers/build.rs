@@ -198,10 +198,7 @@ pub const BUILDER_REMOVE: &[PeerOption] = &[
 
 pub const BUILDER_LIST: &[PeerOption] = &[switch("no-trunc", Fine("nothing is shortened"))];
 
-pub const PRUNE: &[PeerOption] = &[
-    switch("verbose", Fine("what is removed is counted by kind")),
-    value("min-free-space", Refusal("give what may stay instead: --max-used-space BYTES")),
-];
+pub const PRUNE: &[PeerOption] = &[switch("verbose", Fine("what is removed is counted by kind"))];
 
 /// Of `docker buildx imagetools create`, which is `copy` here.
 pub const IMAGETOOLS: &[PeerOption] =

@@ -318,6 +318,11 @@ const COMMANDS: &[(&str, &str, &[Must])] = &[
     // Space.
     ("du", "docker buildx du", &[Say("Total:")]),
     ("du --verbose", "docker buildx du --verbose", &[Say("ID:"), Say("Size:")]),
+    (
+        "prune to make room",
+        "docker buildx prune -f --min-free-space 1 --max-used-space 100gb",
+        &[Say("Total")],
+    ),
     ("prune", "docker buildx prune -f", &[Say("Total")]),
     ("prune all", "docker buildx prune -af && $B -o out/pruned ctx", &[Leave("out/pruned/f", "data")]),
     // Streams.
