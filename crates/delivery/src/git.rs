@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crossdock_builder::git::GitSource;
-use crossdock_builder::{Secret, Secrets};
+use crossdock_builder::{Secret, Secrets, without_password};
 use tempfile::NamedTempFile;
 
 /// A checkout of a repository into a new directory.
@@ -28,7 +28,7 @@ pub struct Checkout<'a> {
 /// What git is given to open a repository.
 #[derive(Default)]
 struct Login {
-    /// An option of git's configuration, and its value: the header of requests to the repository's host.
+    /// The addresses that get a header, and the header.
     header: Option<(String, Secret)>,
     /// The socket of an SSH agent.
     agent: Option<PathBuf>,
@@ -86,7 +86,7 @@ impl Login {
                 false => text.to_string(),
             };
             let header = Secret(format!("Authorization: {value}").into_bytes());
-            login.header = Some((format!("http.{scheme}://{host}/.extraHeader"), header));
+            login.header = Some((format!("{scheme}://{host}/"), header));
             break;
         }
         Ok(login)
@@ -94,12 +94,19 @@ impl Login {
 
     /// Hands it to a command by its environment, which other users cannot read.
     fn hand_to(&self, command: &mut Command) {
-        if let Some((option, header)) = &self.header {
+        if let Some((place, header)) = &self.header {
             let given = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|count| count.parse().ok());
             let count: usize = given.unwrap_or(0);
-            command.env("GIT_CONFIG_COUNT", (count + 1).to_string());
-            command.env(format!("GIT_CONFIG_KEY_{count}"), option);
-            command.env(format!("GIT_CONFIG_VALUE_{count}"), OsStr::from_bytes(&header.0));
+            // Git sends the header wherever it is redirected to, so it must not follow.
+            let options = [
+                (format!("http.{place}.extraHeader"), OsStr::from_bytes(&header.0)),
+                (format!("http.{place}.followRedirects"), OsStr::new("false")),
+            ];
+            command.env("GIT_CONFIG_COUNT", (count + options.len()).to_string());
+            for (number, (option, value)) in options.into_iter().enumerate() {
+                command.env(format!("GIT_CONFIG_KEY_{}", count + number), option);
+                command.env(format!("GIT_CONFIG_VALUE_{}", count + number), value);
+            }
         }
         let mut ssh = "ssh -o BatchMode=yes".to_string();
         if let Some(agent) = &self.agent {
@@ -159,13 +166,19 @@ impl Opened<'_> {
             bail!("expected checksum to match {expected}, got {commit}");
         }
         if source.submodules != Some(false) && to.join(".gitmodules").exists() {
-            let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+            // Addresses of submodules may be relative to the repository's, which git then keeps.
+            let keeps = source.keep_git.unwrap_or(self.checkout.keep_git);
+            let remote = if keeps { without_password(&source.remote) } else { source.remote.clone() };
+            let origin = format!("remote.origin.url={remote}");
+            let update = ["-c", &origin, "submodule", "--quiet", "update", "--init", "--recursive"];
             match self.git(to, &[&update[..], &["--depth=1"]].concat()) {
                 Err(error) if error.to_string().contains("shallow") => self.git(to, &update)?,
                 other => other?,
             };
         }
-        if !source.keep_git.unwrap_or(self.checkout.keep_git) {
+        if source.keep_git.unwrap_or(self.checkout.keep_git) {
+            self.git(to, &["config", "remote.origin.url", &without_password(&source.remote)])?;
+        } else {
             remove_git(to)?;
         }
         Ok(commit)
@@ -240,11 +253,15 @@ impl Opened<'_> {
                     "; a private repository is opened by --secret id=GIT_AUTH_TOKEN,env=NAME, or by git's own credentials"
                 }
                 true => "; the secret that was given for it does not open the repository",
+                // "The requested URL returned error: 301"
+                false if self.login.header.is_some() && said.contains("returned error: 30") => {
+                    "; the server redirects to another address, which does not get the secret: give that address"
+                }
                 false => "",
             };
             bail!(
                 "git {} failed: {}{advice}",
-                args[0].trim_start_matches('-'),
+                args.iter().find(|word| !word.starts_with('-') && !word.contains('=')).unwrap_or(&"?"),
                 if last.is_empty() { output.status.to_string() } else { last }
             );
         }

@@ -229,6 +229,75 @@ fn secrets_open_private_repositories() {
 }
 
 #[test]
+fn a_redirect_gets_no_secret() {
+    let repository = Repository::new();
+    let (heard, other) = (std::sync::Arc::new(std::sync::Mutex::new(String::new())), "127.0.0.2:0");
+    let listener = TcpListener::bind(other).expect("a free port");
+    let other = listener.local_addr().expect("bound");
+    let hears = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            for line in BufReader::new(stream.expect("a connection")).lines().map_while(Result::ok) {
+                hears.lock().expect("no panic").push_str(&line);
+                if line.is_empty() {
+                    break;
+                }
+            }
+        }
+    });
+    let first = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}/app.git", first.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for stream in first.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut lines = BufReader::new(stream.try_clone().expect("a copy")).lines();
+            let request = lines.next().and_then(Result::ok).unwrap_or_default();
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let head = format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://{other}{path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+            let _ = stream.write_all(head.as_bytes());
+        }
+    });
+    let args = ["build", "--secret", "id=GIT_AUTH_TOKEN,env=TOKEN", &address];
+    let refused = repository.world.crossdock(&args).env("TOKEN", "hunter2").run();
+    refused.fails_with(&["git fetch failed", "redirects to another address, which does not get the secret"]);
+    assert_eq!(*heard.lock().expect("no panic"), "");
+}
+
+#[test]
+fn submodules_may_lie_beside_the_repository() {
+    let repository = Repository::new();
+    let world = &repository.world;
+    let work = world.path("work");
+    let served = world.path("served");
+    let module = served.join("lib.git");
+    git(&world.path("module"), &["clone", "-q", "--bare", ".", module.to_str().expect("UTF-8")]);
+    git(&module, &["update-server-info"]);
+    let commit = git(&module, &["rev-parse", "HEAD"]);
+    git(&work, &["checkout", "-q", "-b", "beside"]);
+    fs::write(work.join(".gitmodules"), "[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib.git\n")
+        .expect("a file");
+    git(&work, &["add", ".gitmodules"]);
+    git(&work, &["update-index", "--add", "--cacheinfo", &format!("160000,{},lib", commit.trim())]);
+    git(&work, &["commit", "-q", "-m", "4"]);
+    let bare = served.join("beside.git");
+    git(&work, &["clone", "-q", "--bare", ".", bare.to_str().expect("UTF-8")]);
+    git(&bare, &["update-server-info"]);
+    world.give();
+    let address = format!("http://{}/beside.git", serve(served));
+    repository.build(&format!("{address}#beside"), &[]).ok();
+    assert_eq!(world.sh("t", "cat /src/lib/m"), "module\n");
+    // A repository that is kept knows where it comes from, but no password.
+    let with_password = address.replace("http://", "http://me:hunter2@");
+    world.file("Dockerfile", format!("FROM base\nADD --keep-git-dir {with_password}#beside /r\n"));
+    repository.build(&world.text("context"), &[]).ok();
+    let config = world.sh("t", "cat /r/.git/config");
+    assert!(config.contains("/beside.git") && !config.contains("hunter2"), "{config}");
+}
+
+#[test]
 fn an_agent_that_is_given_opens_repositories() {
     let world = World::with_base();
     let (socket, seen) = (world.text("agent"), world.text("seen"));

@@ -132,7 +132,10 @@ impl Bucket {
         let query: Vec<String> =
             parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
         let query = query.join("&");
+        // The scheme's own port is left out of the header, so out of the signature, too.
+        let own_port = if url.is_https() { ":443" } else { ":80" };
         let (path, host) = (url.path(), url.authority());
+        let host = host.strip_suffix(own_port).unwrap_or(host);
         let request = format!("{method}\n{path}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD");
         let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", Digest::of(request.as_bytes()).hex());
         let mut key = format!("AWS4{}", self.secret_key.expose()).into_bytes();
@@ -176,5 +179,14 @@ mod tests {
         let url = in_path.signed("GET", "a b/ä", now).expect("signed").full();
         assert!(url.starts_with("https://s3.amazonaws.com/examplebucket/a%20b/%C3%A4?"), "{url}");
         assert!(!format!("{in_path:?}").contains("wJalr"));
+        // The port of the scheme is in no header, so it changes no signature.
+        let signature = |endpoint: &str| {
+            let bucket = Bucket { endpoint: endpoint.to_string(), ..in_path.clone() };
+            let url = bucket.signed("GET", "k", now).expect("signed").full();
+            url.rsplit('=').next().expect("a signature").to_string()
+        };
+        assert_eq!(signature("https://h:443/"), signature("https://h"));
+        assert_eq!(signature("http://h:80"), signature("http://h"));
+        assert_ne!(signature("http://h:443"), signature("http://h"));
     }
 }

@@ -91,7 +91,11 @@ impl Handler {
 
     pub(super) async fn delete_blob(&self, name: String, digest: Digest) -> Handled {
         let storage = self.storage.clone();
-        match blocking(move || Ok(storage.unlink_blob(&name, &digest)?)).await? {
+        let unlink = move || {
+            storage.may_be_deleted(&name, &digest)?;
+            Ok(storage.unlink_blob(&name, &digest)?)
+        };
+        match blocking(unlink).await? {
             true => Ok(reply(202).empty()),
             false => Err(Failure::from(blob_unknown())),
         }

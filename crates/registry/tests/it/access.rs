@@ -422,6 +422,15 @@ fn tags_that_do_not_change() {
     assert_eq!(put(&format!("a/manifests/{digest}?tag=v2"), "x/two").status, 201);
     let delete = |what: &str| ask(&site.host(), &format!("DELETE /v2/a/manifests/{what}"), &[], b"").status;
     assert_eq!((delete("v2"), delete(digest.as_str()), delete("v3")), (405, 405, 404));
+    // Nor does what they need.
+    let config = crossdock_oci::Digest::of(b"{}");
+    let delete_blob = |digest: &crossdock_oci::Digest| {
+        ask(&site.host(), &format!("DELETE /v2/a/blobs/{digest}"), &[], b"").status
+    };
+    push_blob(&site.host(), "a", b"unused");
+    assert_eq!(delete_blob(&config), 405);
+    assert_eq!(delete_blob(&crossdock_oci::Digest::of(b"unused")), 202);
+    assert_eq!(delete_blob(&crossdock_oci::Digest::of(b"absent")), 404);
     let kept = ask(&site.host(), "DELETE /v2/a/manifests/v2", &[], b"");
     assert_eq!(kept.header("allow"), "GET, HEAD, PUT");
     assert!(kept.text().contains("the tag v2 stays"), "{}", kept.text());

@@ -1,5 +1,6 @@
 //! Manifests in the registry's directory, with their tags and referrers.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -190,11 +191,9 @@ impl Storage {
             Identifier::Digest(digest) => digest,
         };
         let Some(stored) = self.manifest(name, identifier)? else { return Ok(false) };
+        self.may_be_deleted(name, digest)?;
         for tag in self.tags(name)?.unwrap_or_default() {
             if self.tag(name, &tag)?.as_ref() == Some(digest) {
-                if self.immutable_tags {
-                    return Err(immutable_for_deletion(&tag));
-                }
                 found(fs::remove_file(self.tag_path(name, &tag)))?;
             }
         }
@@ -205,6 +204,38 @@ impl Storage {
         }
         found(fs::remove_file(self.in_repository(name, "_manifests", digest)))?;
         Ok(true)
+    }
+
+    /// Refuses the deletion of what an immutable tag has: its manifest, and whatever that refers to.
+    pub(in crate::server) fn may_be_deleted(&self, name: &str, digest: &Digest) -> Result<(), Problem> {
+        if !self.immutable_tags {
+            return Ok(());
+        }
+        let mut met = HashSet::new();
+        for tag in self.tags(name)?.unwrap_or_default() {
+            let mut open: Vec<Digest> = self.tag(name, &tag)?.into_iter().collect();
+            while let Some(one) = open.pop() {
+                if one == *digest {
+                    return Err(immutable_for_deletion(&tag));
+                }
+                if !met.insert(one.clone()) {
+                    continue;
+                }
+                // What is no manifest is a blob; a sparse index lacks some.
+                let stored = self.manifest(name, &Identifier::Digest(one))?;
+                match stored.and_then(|stored| Document::parse(&stored.bytes, None).ok()) {
+                    Some(Document::Index(index)) => {
+                        open.extend(index.manifests.into_iter().map(|entry| entry.digest));
+                    }
+                    Some(Document::Manifest(manifest)) => {
+                        let parts = manifest.layers.into_iter().chain([manifest.config]);
+                        open.extend(parts.map(|part| part.digest));
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(in crate::server) fn referrer_path(
