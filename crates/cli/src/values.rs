@@ -15,6 +15,19 @@ pub fn reference(text: &str) -> Result<Reference> {
     Ok(text.parse::<Reference>()?)
 }
 
+/// Reads a name that an image gets.
+///
+/// # Errors
+///
+/// It is none, or it has a digest: that follows from the image.
+pub fn new_name(text: &str) -> Result<Reference> {
+    let name = reference(text)?;
+    if name.digest().is_some() {
+        bail!("{text}: a name that is given has no digest: leave \"@...\" out");
+    }
+    Ok(name)
+}
+
 /// Reads `--platform`, which may be given several times and with commas; without it, this machine's platform.
 pub fn platforms(given: &[String]) -> Result<Vec<Platform>> {
     if given.is_empty() {

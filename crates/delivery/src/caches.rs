@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use crossdock_builder::Built;
 use crossdock_builder::solver::cache::{Imported, StepCache};
-use crossdock_dockerfile::values::csv;
+use crossdock_dockerfile::values::{boolean, csv};
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
 use crossdock_oci::store::DOCUMENT_SIZE_MAX;
 use crossdock_oci::{Descriptor, Digest, Document, Index, Manifest, Reference, Store};
@@ -53,15 +53,26 @@ impl Export {
 /// How a cache is called in messages: as it was given, without its token.
 fn shown(text: &str) -> String {
     const HIDDEN: [&str; 4] = ["token=", "ghtoken=", "secret_access_key=", "session_token="];
-    let Ok(fields) = csv(text) else { return "(not readable)".to_string() };
+    let Ok(fields) = fields_of(text) else { return "(not readable)".to_string() };
     let fields = fields.iter().filter(|field| !HIDDEN.iter().any(|hidden| field.starts_with(hidden)));
     fields.map(AsRef::as_ref).collect::<Vec<&str>>().join(",")
+}
+
+/// The fields of a cache, with the names of attributes as buildx reads them: in small letters, without spaces.
+/// The error does not quote the text, which may hold a token.
+fn fields_of(text: &str) -> Result<Vec<String>> {
+    let wrong = |_| anyhow::anyhow!("its fields cannot be read: check the quotes");
+    let fields = csv(text).map_err(wrong)?.into_iter().map(|field| match field.split_once('=') {
+        Some((name, value)) => format!("{}={value}", name.trim().to_ascii_lowercase()),
+        None => field,
+    });
+    Ok(fields.collect())
 }
 
 /// Reads one `--cache-from` or `--cache-to`; `None` for types that are not supported, and outside of the jobs
 /// that a type is for.
 fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -> Result<Option<Export>> {
-    let fields = csv(text).map_err(anyhow::Error::msg)?;
+    let fields = fields_of(text).context(flag.to_string())?;
     let text = &shown(text);
     // The name of an image alone, as docker accepts it.
     if let [only] = &fields[..]
@@ -109,7 +120,11 @@ fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -
         "max" => true,
         other => bail!("{flag} {text}: mode={other} is neither min nor max"),
     };
-    let ignore_error = fields.get("ignore-error").is_some_and(|value| *value == "true");
+    let ignore_error = match fields.get("ignore-error") {
+        Some(value) => boolean(value)
+            .with_context(|| format!("{flag} {text}: ignore-error={value} is neither true nor false"))?,
+        None => false,
+    };
     Ok(Some(Export { place, all, ignore_error }))
 }
 

@@ -220,7 +220,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let store = session.store()?;
     let (method, is_json) = check::method(args.call.as_deref(), args.check)?;
     let display = Display::new(args.progress()?);
-    let tags = args.tags.iter().map(|t| values::reference(t)).collect::<Result<Vec<_>>>()?;
+    let tags = args.tags.iter().map(|t| values::new_name(t)).collect::<Result<Vec<_>>>()?;
     let mut outputs = outputs::outputs(&args.outputs, args.push, args.load)?;
     if args.format.as_deref() == Some("docker") {
         outputs::use_docker_types(&mut outputs)?;

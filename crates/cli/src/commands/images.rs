@@ -395,7 +395,7 @@ fn explain_missing(error: anyhow::Error, image: &str) -> anyhow::Error {
 pub fn tag(session: &Session, args: TagArgs) -> Result<u8> {
     let store = session.store()?;
     // All names are read before the first one is given.
-    let targets = args.targets.iter().map(|target| values::reference(target)).collect::<Result<Vec<_>>>()?;
+    let targets = args.targets.iter().map(|target| values::new_name(target)).collect::<Result<Vec<_>>>()?;
     let found = source::find(&store, &args.source, None)?;
     for target in &targets {
         match &found.reference {

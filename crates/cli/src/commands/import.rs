@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args as _, FromArgMatches};
@@ -52,7 +52,7 @@ const CHANGES: [&str; 11] = [
 /// Builds the image: the archive is all that its only layer has, as after `ADD`.
 pub fn import(session: &Session, args: ImportArgs) -> Result<u8> {
     if let Some(name) = &args.name {
-        values::reference(name)?;
+        values::new_name(name)?;
     }
     let changes = args.changes.iter().map(|text| instruction(text)).collect::<Result<Vec<_>>>()?;
     let store = session.store()?;
@@ -60,11 +60,12 @@ pub fn import(session: &Session, args: ImportArgs) -> Result<u8> {
     let context = directory.path().join("context");
     fs::create_dir(&context).with_context(|| format!("create {}", context.display()))?;
     let archive = archive_name(&args.source);
-    bring(session, &store, &args.source, &context.join(&archive))?;
+    let has_files = bring(session, &store, &args.source, &context.join(&archive))?;
 
     let dockerfile = directory.path().join("Dockerfile");
     let lines: String = changes.iter().map(|change| format!("{change}\n")).collect();
-    fs::write(&dockerfile, format!("FROM scratch\nADD {archive} /\n{lines}"))
+    let add = if has_files { format!("ADD {archive} /\n") } else { String::new() };
+    fs::write(&dockerfile, format!("FROM scratch\n{add}{lines}"))
         .with_context(|| format!("write {}", dockerfile.display()))?;
     let mut words = vec!["build".into(), "--quiet".into(), "--file".into(), dockerfile.into_os_string()];
     let options = [
@@ -105,8 +106,8 @@ fn archive_name(source: &str) -> String {
     if fits { name.to_string() } else { "archive".to_string() }
 }
 
-/// Brings the archive to `to`.
-fn bring(session: &Session, store: &Store, source: &str, to: &Path) -> Result<()> {
+/// Brings the archive to `to`. False if it is an archive of nothing, which docker accepts for an empty image.
+fn bring(session: &Session, store: &Store, source: &str, to: &Path) -> Result<bool> {
     let is_address = source.starts_with("http://") || source.starts_with("https://");
     if source == "-" {
         let mut file = File::create_new(to).with_context(|| format!("create {}", to.display()))?;
@@ -115,13 +116,18 @@ fn bring(session: &Session, store: &Store, source: &str, to: &Path) -> Result<()
         let display = Display::new(ProgressMode::Quiet);
         crate::desk::source_of(session, store, display).client()?.download(source, to)?;
     } else {
-        let path: PathBuf = fs::canonicalize(source).with_context(|| format!("the archive {source}"))?;
-        if !fs::metadata(&path).with_context(|| format!("the archive {source}"))?.is_file() {
-            bail!("the archive {source} is not a regular file: pipe it to standard input, and give \"-\"");
+        let opening = || format!("the archive {source}");
+        let kind = fs::metadata(source).with_context(opening)?;
+        if kind.is_dir() {
+            bail!("the archive {source} is a directory: pack it with tar, and give \"-\"");
         }
-        // A link needs no room; it is not possible between file systems.
-        if fs::hard_link(&path, to).is_err() {
-            fs::copy(&path, to).with_context(|| format!("copy {source} to {}", to.display()))?;
+        // A link needs no room; it is not possible between file systems, nor to a pipe.
+        let is_linked =
+            kind.is_file() && fs::canonicalize(source).is_ok_and(|path| fs::hard_link(path, to).is_ok());
+        if !is_linked {
+            let mut from = File::open(source).with_context(opening)?;
+            let mut file = File::create_new(to).with_context(|| format!("create {}", to.display()))?;
+            std::io::copy(&mut from, &mut file).with_context(|| format!("read {source}"))?;
         }
     }
     let shown = if source == "-" { "standard input" } else { source };
@@ -129,12 +135,16 @@ fn bring(session: &Session, store: &Store, source: &str, to: &Path) -> Result<()
     let mut head = Vec::new();
     let file = File::open(to).with_context(reading)?;
     file.take(512).read_to_end(&mut head).with_context(reading)?;
+    if head.len() == 512 && head.iter().all(|byte| *byte == 0) {
+        // The blocks of zeros at the end of an archive (tar(5)).
+        return Ok(false);
+    }
     if !is_archive(&head, File::open(to).with_context(reading)?).with_context(reading)? {
         bail!(
             "{shown} is not a tar archive, packed or not; images in archives are read by \"crossdock load\""
         );
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

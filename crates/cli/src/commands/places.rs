@@ -185,6 +185,13 @@ pub fn write(place: &Place, store: &Store, target: &Descriptor, with: &Ways<'_>)
             to_file(Some(path), |writer| Ok(store.save_oci(&[plain(name)], writer)?))?;
         }
         Place::DockerArchive { path, name } => {
+            // As skopeo does: other images in it would be gone.
+            if std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
+                bail!(
+                    "{} is there already, and images are not added to an archive of docker: remove it, or name another file",
+                    path.display()
+                );
+            }
             let names = name.iter().chain(with.additional).cloned().collect();
             to_file(Some(path), |writer| Ok(store.save_docker(&[item(names, Vec::new())], writer)?))?;
         }

@@ -82,7 +82,21 @@ fn a_service_that_fails_is_named_without_its_token() {
     let refused = build(&world, &[], &["--cache-to", &given]);
     assert!(!refused.err.contains("wrong.token"), "{}", refused.err);
     refused.fails_with(&["export the cache to the job's cache", "status 401"]);
-    build(&world, &[], &["--cache-to", &format!("{given},ignore-error=true")]).ok();
+    build(&world, &[], &["--cache-to", &format!("{given},ignore-error=1")]).ok();
+    // What is typed as buildx accepts it, and what cannot be read, is not shown.
+    for given in ["type=gha, Token=wrong.token,scope=a#1", "type=gha,\"token=wrong.token"] {
+        let error = build(&world, &[], &["--cache-to", given]).fails(1);
+        assert!(error.contains("--cache-to") && !error.contains("wrong.token"), "{error}");
+    }
+    service.fail_next(&[(400, "what is wrong.token?")]);
+    let error =
+        build(&world, &[], &["--cache-to", &format!("type=gha,url={},token=wrong.token", service.url())]);
+    error.fails_with(&["status 400", "what is ***?"]);
+    // Two layers are looked for, and begun.
+    service.fail_next(&[(200, "{\"ok\":false}"); 4]);
+    let error =
+        build(&world, &[], &["--cache-to", &format!("type=gha,url_v2={},token={TOKEN}", service.url())]);
+    error.fails_with(&["CreateCacheEntry: it takes no entry"]);
     build(&world, &[], &["--cache-to", "type=gha,token=wrong.token,scope=a#1"])
         .fails_with(&["--cache-to type=gha,scope=a#1", "at most 400 characters"]);
 }

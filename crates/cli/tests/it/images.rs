@@ -84,6 +84,15 @@ fn an_archive_of_files_becomes_an_image() {
     let id = world.crossdock(&args).input(&packed).ok();
     assert_eq!(world.inspect(id.trim())["Architecture"], "arm");
 
+    // docker's way to an empty image.
+    world.crossdock(&["import", "-", "empty"]).input(&[0; 10240]).ok();
+    assert_eq!(world.inspect("empty")["Size"], 0);
+    world.run(&["rmi", "empty"]).ok();
+    let digest = format!("x@sha256:{}", "a".repeat(64));
+    for args in [&["import", &file, &digest][..], &["tag", "os:1", &digest]] {
+        world.run(args).fails_with(&["has no digest"]);
+    }
+
     let none = world.run(&["import", &world.text("context/absent"), "x"]);
     none.fails_with(&["the archive", "absent", "No such file"]);
     let text = world.file("text", "no archive").text("context/text");

@@ -78,7 +78,10 @@ fn one_platform_of_an_index() {
     let name = pushed(&world, &registry);
     let source = format!("docker://{name}");
     let platform = |args: &[&str], from: &str| {
-        world.run(&[args, &["copy"], &[from, "docker-archive:one.tar:a:1"]].concat()).ok();
+        let _ = std::fs::remove_file(world.path("one.tar"));
+        let copy = || world.run(&[args, &["copy"], &[from, "docker-archive:one.tar:a:1"]].concat());
+        copy().ok();
+        copy().fails_with(&["one.tar is there already"]);
         world.run(&["rmi", "--force", "a:1"]).ok();
         world.run(&["load", "-i", "one.tar"]).ok();
         world.inspect("a:1")["Platform"].as_str().expect("text").to_string()

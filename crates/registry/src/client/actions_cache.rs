@@ -214,7 +214,7 @@ impl Client {
                     let body = (content, offset, length);
                     let expected = &[200, 201, 204][..];
                     let request = Request { method: Method::PATCH, url: &url, headers, body, expected };
-                    self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE)?;
+                    self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE, &[&cache.token])?;
                 }
                 let body = serde_json::to_vec(&Commit { size }).expect("plain values always serialise");
                 self.ask_service(cache, Method::POST, &url, &body, &[200, 201, 204])?;
@@ -228,7 +228,11 @@ impl Client {
             ActionsProtocol::V2 => {
                 let asked = Create { key, version: &cache.version, size: None };
                 let created: Option<CreatedV2> = self.twirp(cache, "CreateCacheEntry", &asked, &[409])?;
-                let Some(created) = created.filter(|created| created.ok) else { return Ok(Begun::Taken) };
+                let Some(created) = created else { return Ok(Begun::Taken) };
+                if !created.ok {
+                    let reason = "it takes no entry: the job has no right to write, or there is no room";
+                    return Err(cache.refused("CreateCacheEntry", reason));
+                }
                 let url = Url::parse(&created.signed_upload_url).ok_or_else(|| {
                     cache.refused("CreateCacheEntry", "it names no address for the content")
                 })?;
@@ -274,7 +278,7 @@ impl Client {
         let kind = (HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
         let put = |url: &Url, headers, body| {
             let request = Request { method: Method::PUT, url, headers, body, expected: &[200, 201] };
-            self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE).map(drop)
+            self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE, &[&cache.token]).map(drop)
         };
         if size <= PART {
             return put(url, vec![version, kind], (content, 0, size));
@@ -329,7 +333,7 @@ impl Client {
         let body = body.to_vec();
         let length = body.len() as u64;
         let request = Request { method, url, headers, body: (&body, 0, length), expected };
-        self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE)
+        self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE, &[&cache.token])
     }
 }
 

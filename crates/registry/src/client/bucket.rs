@@ -54,7 +54,7 @@ impl Client {
         let nothing: Vec<u8> = Vec::new();
         let (headers, body) = (Vec::new(), (&nothing as &dyn BlobSource, 0, 0));
         let request = Request { method: Method::HEAD, url: &url, headers, body, expected: &[200, 404] };
-        let response = self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE)?;
+        let response = self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE, &bucket.secrets())?;
         if response.status().as_u16() == 404 {
             return Ok(None);
         }
@@ -71,7 +71,7 @@ impl Client {
         let url = bucket.signed("PUT", key, Timestamp::now())?;
         let (headers, body) = (Vec::new(), (content, 0, size));
         let request = Request { method: Method::PUT, url: &url, headers, body, expected: &[200, 201, 204] };
-        self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE).map(drop)
+        self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE, &bucket.secrets()).map(drop)
     }
 
     /// Downloads an object to the new file `to`; false if there is none.
@@ -92,6 +92,10 @@ impl Bucket {
     fn subject(&self) -> Result<Subject> {
         let url = self.url("")?;
         Ok(Subject::new(url.authority(), format!("the bucket {} at {}", self.name, url.authority())))
+    }
+
+    fn secrets(&self) -> Vec<&Secret> {
+        self.session_token.iter().chain([&self.secret_key]).collect()
     }
 
     /// The address of an object, without a signature.

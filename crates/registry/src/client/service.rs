@@ -10,6 +10,7 @@ use super::failure::{Subject, check};
 use super::upload::BlobSource;
 use super::url::Url;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// A request whose content can be read again.
 pub(super) struct Request<'a> {
@@ -23,7 +24,8 @@ pub(super) struct Request<'a> {
 }
 
 impl Client {
-    /// Sends a request, and again after a failure that may pass. `advice` says what a refusal means.
+    /// Sends a request, and again after a failure that may pass. `advice` says what a refusal means; no error
+    /// quotes the texts of `hidden`, which the service knows.
     ///
     /// # Errors
     ///
@@ -33,8 +35,9 @@ impl Client {
         subject: &Subject,
         request: &Request<'_>,
         advice: &str,
+        hidden: &[&Secret],
     ) -> Result<Response<Body>> {
-        self.retrying(|| self.send_once(subject, request)).map_err(|error| as_service(error, advice))
+        self.retrying(|| self.send_once(subject, request)).map_err(|error| as_service(error, advice, hidden))
     }
 
     fn send_once(&self, subject: &Subject, request: &Request<'_>) -> Result<Response<Body>> {
@@ -53,7 +56,7 @@ impl Client {
 }
 
 /// An error of a registry in the words of another service.
-fn as_service(error: Error, advice: &str) -> Error {
+fn as_service(error: Error, advice: &str, hidden: &[&Secret]) -> Error {
     let advice = match &error {
         Error::Unauthorized(_) | Error::Denied(_) => advice,
         Error::RateLimited(_) => "it limits the rate of requests",
@@ -62,10 +65,14 @@ fn as_service(error: Error, advice: &str) -> Error {
     };
     let separator = if advice.is_empty() { "" } else { ": " };
     match error.answer() {
-        Some(answer) => Error::CacheService {
-            service: answer.target.clone(),
-            reason: format!("{advice}{separator}{answer}"),
-        },
+        Some(answer) => {
+            let hide = |said: String, secret: &&Secret| match secret.expose() {
+                "" => said,
+                text => said.replace(text, "***"),
+            };
+            let reason = hidden.iter().fold(format!("{advice}{separator}{answer}"), hide);
+            Error::CacheService { service: answer.target.clone(), reason }
+        }
         None => error,
     }
 }
