@@ -34,6 +34,7 @@ pub use instruction::{Instruction, Upper};
 pub use refused::{Refused, refused};
 pub use row::{Extension, Row};
 pub use table::TABLE;
+pub use vector::accepts;
 
 /// Runs the RV64 instructions of one guest thread.
 pub type Interpreter<'log> = crate::Interpreter<'log, Rv64>;

@@ -439,7 +439,11 @@ pub(crate) fn case(
         set(&mut code, 12, 3, 7);
     }
     if row.extension == Extension::V {
-        let codes = vec![vectors(random, row, code, &mut before, layout)?];
+        let code = vectors(random, row, code, &mut before, layout)?;
+        let mut codes = vec![code];
+        if !followers.is_empty() {
+            surround(random, &mut codes, &mut before);
+        }
         return Some(Case { codes, before });
     }
     if matches!(row.action, Action::ComputeImmediate(Compute::Sll)) && !compressed && random.one_in(2) {
@@ -547,6 +551,27 @@ pub(crate) fn case(
         codes.extend(follower(random, followers, rd));
     }
     Some(Case { codes, before })
+}
+
+/// Puts an instruction in front of one of vectors that sets the same configuration, so that a translator
+/// knows it, and perhaps vl; or one of vectors behind it; or lets it begin at an element.
+fn surround(random: &mut Random, codes: &mut Vec<u32>, before: &mut Record) {
+    let [vl, vtype, ..] = before.vector;
+    let vtype = vtype as u32;
+    match random.below(6) {
+        // VSETVLI x0, x0.
+        0 => codes.insert(0, vtype << 20 | 0x7057),
+        // VSETIVLI x0.
+        1 if vl < 32 => codes.insert(0, 3 << 30 | vtype << 20 | (vl as u32) << 15 | 0x7057),
+        // VSETVLI ra, x0: all elements.
+        2 if codes[0] >> 15 & 31 != 1 && codes[0] >> 20 & 31 != 1 => {
+            codes.insert(0, vtype << 20 | 0x7057 | 1 << 7);
+        }
+        // VADD.VV with the destination of the first, which all configurations have if its groups begin there.
+        3 => codes.push(0x0000_0057 | 1 << 25 | (codes[0] >> 7 & 24) << 15 | 8 << 20 | 16 << 7),
+        4 if random.one_in(4) => before.vector[3] = random.below(8),
+        _ => {}
+    }
 }
 
 /// Prepares an instruction of vectors, and the registers before it.

@@ -184,6 +184,7 @@ impl<I: Isa> Runner<I> {
         let code = {
             let mut cache = jit.cache.lock();
             let mut buffers = core::mem::take(&mut cache.buffers);
+            self.blocks.configuration = I::configuration_of(state);
             let done =
                 translate::translate_alone(&cache.origin(), &mut buffers, &mut self.blocks, host, pc, mode);
             assert!(done, "the first word was just read");

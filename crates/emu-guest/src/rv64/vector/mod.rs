@@ -14,6 +14,7 @@ mod permute;
 pub mod rows;
 
 pub(super) use arithmetic::run as arithmetic;
+pub use configure::accepts;
 pub(super) use configure::{csr, set, set_csr};
 pub(super) use float::run as float;
 pub(super) use mask::run as mask;

@@ -54,7 +54,7 @@ impl Translator<'_> {
     }
 
     /// Leaves if a register does not hold a single with ones above it. Changes rax and EFLAGS.
-    fn unbox(&mut self, register: u8) {
+    pub(super) fn unbox(&mut self, register: u8) {
         if self.boxed >> register & 1 == 1 {
             return;
         }

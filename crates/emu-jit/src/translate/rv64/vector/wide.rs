@@ -1,0 +1,157 @@
+//! Integer arithmetic with elements of two sizes: widening, narrowing, extension.
+
+use super::chunk::{AND, p, p3a, p38, part, repeated};
+use super::operand::{By, Parts, Second};
+use super::shape::{Body, chunks};
+use crate::layout::{X0, X1, X2};
+use crate::translate::rv64::Translator;
+use crossdock_emu_guest::rv64::action::Arithmetic;
+use crossdock_emu_x64::{Rm, Xmm};
+
+/// Whether there is code for an operation, which has two sizes.
+pub(super) fn has_lowering(parts: &Parts, operation: Arithmetic) -> bool {
+    use Arithmetic::*;
+    match operation {
+        Waddu | Wadd | Wsubu | Wsub | WadduWide | WaddWide | WsubuWide | WsubWide => true,
+        Wmulu | Wmul | Wmaccu | Wmacc => true,
+        // The host multiplies 32 bits that are both signed or both not.
+        Wmulsu | Wmaccus | Wmaccsu => parts.shape.sew < 2,
+        Zext8 | Sext8 | Zext4 | Sext4 | Zext2 | Sext2 => true,
+        Nsrl | Nsra => parts.second() != Second::Vector,
+        _ => false,
+    }
+}
+
+/// Whether the first operand, vs2, and the second one are signed.
+fn signs(operation: Arithmetic) -> [bool; 2] {
+    use Arithmetic::*;
+    match operation {
+        Wadd | Wsub | WaddWide | WsubWide | Wmul | Wmacc | Sext8 | Sext4 | Sext2 => [true, true],
+        Wmulsu | Wmaccus => [true, false],
+        Wmaccsu => [false, true],
+        _ => [false, false],
+    }
+}
+
+impl Translator<'_> {
+    /// `d` = elements of `1 << from` bytes, extended to `1 << to` bytes.
+    pub(super) fn extend_lanes(&mut self, long: bool, from: u8, to: u8, signed: bool, d: Xmm, source: Rm) {
+        let kind = match (from, to) {
+            (0, to) => to - 1,
+            (1, to) => to + 1,
+            _ => 5,
+        };
+        self.lanes_of_one(long, p38(if signed { 0x20 } else { 0x30 } + kind), d, source);
+    }
+
+    pub(super) fn arithmetic_of_two_sizes(&mut self, parts: &Parts, operation: Arithmetic, body: Body) {
+        use Arithmetic::*;
+        match operation {
+            Zext8 | Sext8 => self.extension(parts, operation, body, 3),
+            Zext4 | Sext4 => self.extension(parts, operation, body, 2),
+            Zext2 | Sext2 => self.extension(parts, operation, body, 1),
+            Nsrl | Nsra => self.narrowing(parts, operation, body),
+            _ => self.widening(parts, operation, body),
+        }
+    }
+
+    fn extension(&mut self, parts: &Parts, operation: Arithmetic, body: Body, by: u8) {
+        let (to, from) = (parts.shape.sew, parts.shape.sew - by);
+        if !body.is_whole() {
+            self.find_tail(body, to);
+        }
+        for chunk in chunks(parts.shape.bytes()) {
+            let source = part(parts.v2, chunk.scaled(to, from));
+            self.extend_lanes(chunk.long(), from, to, signs(operation)[0], X0, source.into());
+            self.finish_part(parts.d, chunk, body, to);
+        }
+    }
+
+    fn widening(&mut self, parts: &Parts, operation: Arithmetic, body: Body) {
+        use Arithmetic::*;
+        let (from, wide) = (parts.shape.sew, parts.shape.wide());
+        let signs = signs(operation);
+        if !body.is_whole() {
+            self.find_tail(body, wide.sew);
+        }
+        for chunk in chunks(wide.bytes()) {
+            let (long, source) = (chunk.long(), chunk.scaled(wide.sew, from));
+            if matches!(operation, WadduWide | WaddWide | WsubuWide | WsubWide) {
+                self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes.max(16));
+            } else {
+                self.extend_lanes(long, from, wide.sew, signs[0], X0, part(parts.v2, source).into());
+            }
+            let b = if parts.second() == Second::Vector {
+                self.extend_lanes(long, from, wide.sew, signs[1], X1, part(parts.v1, source).into());
+                X1
+            } else {
+                X2
+            };
+            match operation {
+                Wmulu | Wmulsu | Wmul | Wmaccu | Wmacc | Wmaccus | Wmaccsu => {
+                    let code = match (wide.sew, signs[0]) {
+                        (1, _) => p(0xd5),
+                        (2, _) => p38(0x40),
+                        (_, true) => p38(0x28),
+                        (_, false) => p(0xf4),
+                    };
+                    self.lanes(long, code, X0, X0, b);
+                    if matches!(operation, Wmaccu | Wmacc | Wmaccus | Wmaccsu) {
+                        self.compute_lanes(long, Add, wide.sew, part(parts.d, chunk).into());
+                    }
+                }
+                _ => self.compute_lanes(long, operation, wide.sew, b.into()),
+            }
+            self.finish_part(parts.d, chunk, body, wide.sew);
+        }
+    }
+
+    fn narrowing(&mut self, parts: &Parts, operation: Arithmetic, body: Body) {
+        use Arithmetic::{Nsra, Sra, Srl};
+        let (to, wide) = (parts.shape.sew, parts.shape.wide());
+        let by = match parts.second() {
+            Second::Immediate => By::Immediate(parts.amount() & ((8 << wide.sew) - 1)),
+            _ => By::Low,
+        };
+        if !body.is_whole() {
+            self.find_tail(body, to);
+        }
+        for chunk in chunks(wide.bytes()) {
+            let long = chunk.long();
+            self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes.max(16));
+            self.shift_lanes(long, if operation == Nsra { Sra } else { Srl }, wide.sew, by);
+            self.narrow_part(long, wide.sew);
+            self.finish_part(parts.d, chunk.scaled(wide.sew, to), body, to);
+        }
+    }
+
+    /// xmm0 = the low halves of its elements of `1 << from` bytes, side by side. Changes xmm1.
+    pub(super) fn narrow_part(&mut self, long: bool, from: u8) {
+        match from {
+            1 | 2 => {
+                let low = if from == 1 { repeated(0xff, 1) } else { repeated(0xffff, 2) };
+                self.splat_constant(long, X1, low);
+                self.lanes(long, AND, X0, X0, X1);
+                // VPACKUSWB, VPACKUSDW; VPERMQ.
+                self.lanes(long, if from == 1 { p(0x67) } else { p38(0x2b) }, X0, X0, X0);
+                self.join_quarters(long);
+            }
+            _ => {
+                // VPSHUFD.
+                self.a.vex_of_length(long, p(0x70), X0.0, 0, X0.into());
+                self.a.byte(0x88);
+                self.join_quarters(long);
+            }
+        }
+    }
+
+    /// The low quarters of both halves of xmm0 side by side, if it has 256 bits.
+    pub(super) fn join_quarters(&mut self, long: bool) {
+        if long {
+            let (prefix, map, _, _) = p3a(0);
+            // VPERMQ.
+            self.a.vex_of_length(true, (prefix, map, true, 0x00), X0.0, 0, X0.into());
+            self.a.byte(0x08);
+        }
+    }
+}
