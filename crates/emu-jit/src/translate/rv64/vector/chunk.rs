@@ -205,7 +205,16 @@ impl Translator<'_> {
         if !body.is_whole() {
             let inverse = self.inverse(body, sew, chunk);
             self.lanes_load(X1, inverse, chunk.bytes.max(16));
-            self.lanes_blend(chunk.long(), X0, X0, part(d, chunk), X1);
+            if chunk.bytes < 16 {
+                // Not more than was stored is loaded.
+                self.lanes(false, AND_NOT, X0, X1, X0);
+                self.lanes_store(OPERAND, X0, 16);
+                self.lanes_load(X0, part(d, chunk), chunk.bytes);
+                self.lanes(false, AND, X0, X0, X1);
+                self.lanes(false, OR, X0, X0, OPERAND);
+            } else {
+                self.lanes_blend(chunk.long(), X0, X0, part(d, chunk), X1);
+            }
         }
         self.lanes_store(part(d, chunk), X0, chunk.bytes);
     }

@@ -92,9 +92,14 @@ impl Translator<'_> {
         }
     }
 
-    /// The operand in the place of vs1.
-    pub(super) fn second_operand(&self, parts: &Parts, chunk: Chunk) -> Rm {
+    /// The operand in the place of vs1. One of less than 16 bytes is loaded as it was stored, as the host
+    /// forwards a store only to a load of no more bytes.
+    pub(super) fn second_operand(&mut self, parts: &Parts, chunk: Chunk) -> Rm {
         match parts.second() {
+            Second::Vector if chunk.bytes < 16 => {
+                self.lanes_load(X2, part(parts.v1, chunk), chunk.bytes);
+                X2.into()
+            }
             Second::Vector => part(parts.v1, chunk).into(),
             _ => X2.into(),
         }
@@ -111,7 +116,7 @@ impl Translator<'_> {
             let b = self.second_operand(parts, chunk);
             let first = if matches!(operation, Madd | Nmsub) { parts.d } else { parts.v2 };
             if operation != Move {
-                self.lanes_load(X0, part(first, chunk), chunk.bytes.max(16));
+                self.lanes_load(X0, part(first, chunk), chunk.bytes);
             }
             match operation {
                 Macc | Madd => {
@@ -122,7 +127,7 @@ impl Translator<'_> {
                 Nmsac | Nmsub => {
                     let from = if operation == Nmsac { parts.d } else { parts.v2 };
                     self.compute_lanes(long, Mul, sew, b);
-                    self.lanes_load(X1, part(from, chunk), chunk.bytes.max(16));
+                    self.lanes_load(X1, part(from, chunk), chunk.bytes);
                     self.lanes(long, simple(Sub, sew).unwrap_or(XOR), X0, X1, X0);
                 }
                 Sll | Srl | Sra if parts.second() != Second::Vector => {
@@ -176,7 +181,7 @@ impl Translator<'_> {
         use Arithmetic::{Add, Sadd, Saddu, Sub};
         let (sew, long) = (parts.shape.sew, chunk.long());
         let wraps = if matches!(operation, Saddu | Sadd) { Add } else { Sub };
-        self.lanes_load(X1, part(parts.v2, chunk), chunk.bytes.max(16));
+        self.lanes_load(X1, part(parts.v2, chunk), chunk.bytes);
         self.lanes(long, simple(wraps, sew).unwrap_or(XOR), X1, X1, b);
         self.lanes(long, XOR, X1, X1, X0);
         if !body.is_whole() || chunk.bytes < 16 {
@@ -393,9 +398,9 @@ impl Translator<'_> {
         let sew = parts.shape.sew;
         let mut bits = MaskBits::new(parts.d, body);
         for chunk in chunks(parts.shape.bytes()) {
-            let (long, bytes) = (chunk.long(), chunk.bytes.max(16));
+            let long = chunk.long();
             let b = self.second_operand(parts, chunk);
-            self.lanes_load(X0, part(parts.v2, chunk), bytes);
+            self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes);
             let (mut operation, mut b) = (operation, b);
             let unsigned = matches!(operation, Sltu | Sleu | Sgtu);
             if unsigned && sew == 3 {
@@ -566,10 +571,9 @@ impl Translator<'_> {
         for (i, chunk) in chunks(bytes).enumerate() {
             let (long, room) = (chunk.long(), chunk.bytes.max(16));
             if widens {
-                let source = part(parts.v2, chunk.scaled(sew, from));
-                self.extend_lanes(long, from, sew, operation == Wredsum, X0, source.into());
+                self.extend_part(parts.v2, chunk, (from, sew), operation == Wredsum, X0);
             } else {
-                self.lanes_load(X0, part(parts.v2, chunk), room);
+                self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes);
             }
             if !body.is_whole() {
                 let inverse = self.inverse(body, sew, chunk);

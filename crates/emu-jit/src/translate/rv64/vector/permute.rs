@@ -41,6 +41,14 @@ impl Translator<'_> {
             Permute::FromScalar | Permute::FromFloat => self.set_first(parts, body),
             Permute::Whole => {
                 let bytes = 16 * ((parts.item.code >> 15 & 7) + 1);
+                if bytes == 16 && (parts.d == 0 || parts.v2 == 0) {
+                    // A mask, which is stored by halves.
+                    for half in [0, 8] {
+                        self.a.mov(Size::Q, Reg::RAX, group(parts.v2).plus(half));
+                        self.a.mov_to(Size::Q, group(parts.d).plus(half), Reg::RAX);
+                    }
+                    return;
+                }
                 self.copy_lanes(group(parts.d), group(parts.v2), bytes);
             }
             Permute::SlideUp | Permute::SlideDown | Permute::SlideOneUp | Permute::SlideOneDown => {

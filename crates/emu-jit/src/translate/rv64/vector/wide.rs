@@ -2,7 +2,7 @@
 
 use super::chunk::{AND, p, p3a, p38, part, repeated};
 use super::operand::{By, Parts, Second};
-use super::shape::{Body, chunks};
+use super::shape::{Body, Chunk, chunks};
 use crate::layout::{X0, X1, X2};
 use crate::translate::rv64::Translator;
 use crossdock_emu_guest::rv64::action::Arithmetic;
@@ -44,6 +44,18 @@ impl Translator<'_> {
         self.lanes_of_one(long, p38(if signed { 0x20 } else { 0x30 } + kind), d, source);
     }
 
+    /// `d` = a part of elements of `1 << to` bytes, extended from the group at register `v`.
+    pub(super) fn extend_part(&mut self, v: u32, chunk: Chunk, (from, to): (u8, u8), signed: bool, d: Xmm) {
+        let source = chunk.scaled(to, from);
+        let memory = part(v, source);
+        if to - from == 1 && source.bytes >= 8 {
+            return self.extend_lanes(chunk.long(), from, to, signed, d, memory.into());
+        }
+        // Not more than was stored is loaded.
+        self.lanes_load(d, memory, source.bytes);
+        self.extend_lanes(chunk.long(), from, to, signed, d, d.into());
+    }
+
     pub(super) fn arithmetic_of_two_sizes(&mut self, parts: &Parts, operation: Arithmetic, body: Body) {
         use Arithmetic::*;
         match operation {
@@ -61,8 +73,7 @@ impl Translator<'_> {
             self.find_tail(body, to);
         }
         for chunk in chunks(parts.shape.bytes()) {
-            let source = part(parts.v2, chunk.scaled(to, from));
-            self.extend_lanes(chunk.long(), from, to, signs(operation)[0], X0, source.into());
+            self.extend_part(parts.v2, chunk, (from, to), signs(operation)[0], X0);
             self.finish_part(parts.d, chunk, body, to);
         }
     }
@@ -75,14 +86,14 @@ impl Translator<'_> {
             self.find_tail(body, wide.sew);
         }
         for chunk in chunks(wide.bytes()) {
-            let (long, source) = (chunk.long(), chunk.scaled(wide.sew, from));
+            let long = chunk.long();
             if matches!(operation, WadduWide | WaddWide | WsubuWide | WsubWide) {
-                self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes.max(16));
+                self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes);
             } else {
-                self.extend_lanes(long, from, wide.sew, signs[0], X0, part(parts.v2, source).into());
+                self.extend_part(parts.v2, chunk, (from, wide.sew), signs[0], X0);
             }
             let b = if parts.second() == Second::Vector {
-                self.extend_lanes(long, from, wide.sew, signs[1], X1, part(parts.v1, source).into());
+                self.extend_part(parts.v1, chunk, (from, wide.sew), signs[1], X1);
                 X1
             } else {
                 X2
@@ -118,7 +129,7 @@ impl Translator<'_> {
         }
         for chunk in chunks(wide.bytes()) {
             let long = chunk.long();
-            self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes.max(16));
+            self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes);
             self.shift_lanes(long, if operation == Nsra { Sra } else { Srl }, wide.sew, by);
             self.narrow_part(long, wide.sew);
             self.finish_part(parts.d, chunk.scaled(wide.sew, to), body, to);
