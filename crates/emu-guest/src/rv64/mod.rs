@@ -29,6 +29,7 @@ mod table;
 mod vector;
 
 pub use decode::{Support, classify, expand, name};
+pub use float::immediate;
 pub use guest::Rv64;
 pub use instruction::{Instruction, Upper};
 pub use refused::{Refused, refused};

@@ -1,6 +1,7 @@
 //! Integer arithmetic.
 
 use super::Translator;
+use crate::layout::{X0, X1};
 use crate::translate::alu::Operand;
 use crate::translate::operands::{SINK, ZERO};
 use crate::translate::{Lowered, ONE};
@@ -551,7 +552,15 @@ impl Translator<'_> {
                 self.copy(Size::Q, t, n);
                 self.a.bswap(Size::Q, t);
             }
-            Unary::OrcB => return Lowered::No,
+            Unary::OrcB => {
+                // Ones in the bytes that are not zero.
+                let a = self.get(n, Reg::RAX);
+                self.a.vmov_from(Size::Q, X0, a);
+                self.a.vp(0xef, X1, X1, X1);
+                self.a.vp(0x74, X0, X0, X1);
+                self.a.vmov_to(Size::Q, t, X0);
+                self.a.not(Size::Q, t);
+            }
             _ => {
                 self.clobber();
                 match kind {
