@@ -13,4 +13,4 @@ const fn letter(letter: u8) -> u64 {
 /// The names of the extensions in /proc/cpuinfo, in the order of the manual's chapter on names.
 pub const ISA: &str = "rv64imafdcv_zicbom_zicboz_zicntr_zicond_zicsr_zifencei_zihintntl_zihintpause_zimop_\
     zaamo_zabha_zacas_zalrsc_zawrs_zfa_zfh_zfhmin_zca_zcb_zcd_zcmop_zba_zbb_zbc_zbs_\
-    zve32f_zve32x_zve64d_zve64f_zve64x_zvbb_zvkb";
+    zve32f_zve32x_zve64d_zve64f_zve64x_zvbb_zvbc_zvkb_zvkned_zvknha";

@@ -42,8 +42,8 @@ static REFUSED: [Refused; ROWS.len()] = column!(ROWS, row => *row);
 /// The more specific ones first.
 #[rustfmt::skip]
 const ROWS: &[Refused] = &[
-    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1010111", "V...", "Zvbc or reserved"),
-    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1110111", "V...", "Zvk..."),
+    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1010111", "V...", "reserved"),
+    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1110111", "V...", "reserved"),
     row("xxxxxxx xxxxx xxxxx 100 xxxxx 0000111", "FLQ", "Q"),
     row("xxxxxxx xxxxx xxxxx 100 xxxxx 0100111", "FSQ", "Q"),
     row("xxxxx11 xxxxx xxxxx xxx xxxxx 100xx11", "F...", "Q"),

@@ -588,13 +588,22 @@ fn vectors(
         before.fcsr |= (random.below(5) as u32) << 5;
     }
     let lmul = random.below(7) as i64 - 3;
-    let sew = random.below(4) as i64;
+    let is_crypto = matches!(row.action, Action::VectorCrypto(_));
+    let sew = if is_crypto && !random.one_in(8) {
+        2 + i64::from(random.one_in(4))
+    } else if row.name().starts_with("VCLMUL") && !random.one_in(8) {
+        3
+    } else {
+        random.below(4) as i64
+    };
     let vtype = (lmul & 7) as u64 | (sew as u64) << 3 | random.below(4) << 6;
     let elements = if lmul < 0 { (16 >> sew) >> -lmul } else { (16 >> sew) << lmul };
     if elements == 0 || sew > 3 + lmul.min(0) {
         return None;
     }
     let vl = if random.one_in(3) { elements as u64 } else { random.below(elements as u64 + 1) };
+    // Cryptography mostly has whole groups of elements.
+    let vl = if is_crypto && !random.one_in(8) { vl & !7 } else { vl };
     before.vector = [vl, vtype, random.below(8), 0];
     // Groups mostly begin where they may.
     if !random.one_in(8) {

@@ -76,6 +76,7 @@ impl Translator<'_> {
             | Action::VectorFloat(_)
             | Action::VectorMask(_)
             | Action::VectorPermute(_)
+            | Action::VectorCrypto(_)
             | Action::VectorLoad
             | Action::VectorStore => self.vector(item, action),
             _ => Lowered::No,

@@ -30,7 +30,10 @@ const EXTENSIONS: u64 = {
     const ZICBOZ: u32 = 6;
     const ZBC: u32 = 7;
     const ZVBB: u32 = 17;
+    const ZVBC: u32 = 18;
     const ZVKB: u32 = 19;
+    const ZVKNED: u32 = 21;
+    const ZVKNHA: u32 = 22;
     const ZFH: u32 = 27;
     const ZFHMIN: u32 = 28;
     const ZIHINTNTL: u32 = 29;
@@ -54,12 +57,15 @@ const EXTENSIONS: u64 = {
     const ZAAMO: u32 = 56;
     const ZALRSC: u32 = 57;
     const ZABHA: u32 = 58;
-    const ALL: [u32; 33] = [
+    const ALL: [u32; 36] = [
         FD,
         C,
         V,
         ZVBB,
+        ZVBC,
         ZVKB,
+        ZVKNED,
+        ZVKNHA,
         ZVE32X,
         ZVE32F,
         ZVE64X,

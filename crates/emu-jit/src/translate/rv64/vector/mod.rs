@@ -9,6 +9,7 @@
 //! stay until nothing can fault any more, or vstart moves on.
 
 mod chunk;
+mod crypto;
 mod float;
 mod integer;
 mod mask;
@@ -22,7 +23,7 @@ use super::Translator;
 use crate::layout::{VECTORS_USED, VL, VSTART, VTYPE};
 use crate::translate::{Cold, Lowered, ONE, Partly};
 use crate::unit::EXACT;
-use crossdock_emu_guest::rv64::action::{Action, Mask, VectorFloat};
+use crossdock_emu_guest::rv64::action::{Action, Arithmetic, Mask, VectorFloat};
 use crossdock_emu_guest::rv64::{Instruction, Upper, accepts};
 use crossdock_emu_x64::{Alu, Cc, Reg, Size};
 use operand::Parts;
@@ -86,7 +87,15 @@ impl Translator<'_> {
             vl: self.length,
             masked: item.code >> 25 & 1 == 0 && !parts.reads_mask(),
         };
-        if body.vl.is_some() || body.masked || goes_by_elements(item, action) {
+        if let Action::VectorCrypto(_) = action {
+            // With fewer elements, which must be whole groups, the interpreter goes on.
+            let back = self.a.label();
+            let stub = self.slow_path(back);
+            self.a.alu_imm(Alu::Cmp, Size::D, VL, body.elements as i32);
+            self.a.jump_if(Cc::Ne, stub);
+            self.lower_body(&parts, body);
+            self.a.bind(back);
+        } else if body.vl.is_some() || body.masked || goes_by_elements(item, action) {
             self.mark();
             self.lower_body(&parts, body);
         } else {
@@ -125,7 +134,9 @@ impl Translator<'_> {
     fn has_lowering(&self, parts: &Parts, is_wary: bool) -> bool {
         match parts.action {
             Action::VectorLoad | Action::VectorStore => memory::has_lowering(parts),
+            Action::Vector(Arithmetic::Clmul | Arithmetic::Clmulh) => self.features.pclmul,
             Action::Vector(operation) => integer::has_lowering(parts, operation),
+            Action::VectorCrypto(operation) => crypto::has_lowering(parts, operation, self.features),
             Action::VectorFloat(operation) => float::has_lowering(parts, operation, is_wary),
             Action::VectorMask(operation) => mask::has_lowering(parts, operation),
             Action::VectorPermute(operation) => permute::has_lowering(parts, operation),
@@ -137,7 +148,11 @@ impl Translator<'_> {
         match parts.action {
             Action::VectorLoad => self.transfer_vectors(parts, body, true),
             Action::VectorStore => self.transfer_vectors(parts, body, false),
+            Action::Vector(operation @ (Arithmetic::Clmul | Arithmetic::Clmulh)) => {
+                self.carryless_products(parts, operation, body);
+            }
             Action::Vector(operation) => self.vector_arithmetic(parts, operation, body),
+            Action::VectorCrypto(operation) => self.vector_crypto(parts, operation),
             Action::VectorFloat(operation) => self.vector_float(parts, operation, body),
             Action::VectorMask(operation) => self.vector_mask(parts, operation, body),
             Action::VectorPermute(operation) => self.vector_permute(parts, operation, body),
