@@ -2,8 +2,8 @@
 //! is refused by name, and that nothing is missing.
 //!
 //! `encodings_riscv.txt` has a line per encoding: the mnemonic, its mask and its value. Aliases, instructions
-//! that are defined to be illegal, and what only RV32 has are left out; bits for the order of atomic operations
-//! are no part of a mask.
+//! that are defined to be illegal, and what only RV32 has are left out; bits for the order of atomic
+//! operations are no part of a mask.
 
 use crate::cases::Random;
 use crossdock_emu_guest::rv64::{Extension, Support, TABLE, classify, name, refused};
@@ -117,8 +117,8 @@ fn the_mnemonics_are_those_of_the_list() {
         let Some(row) = classify(word).filter(|_| Support::of(word) == Support::Implemented) else {
             continue;
         };
-        // Rows of vectors stand for several mnemonics of the list, and short ones name them. Hints, and what may
-        // be an operation that does nothing, have the names of what they are otherwise.
+        // Rows of vectors stand for several mnemonics of the list, and short ones name them. Hints, and what
+        // may be an operation that does nothing, have the names of what they are otherwise.
         let is_scalar = row.extension != Extension::V;
         let is_named =
             |other: &Encoding| other.has(word) && other.name.to_uppercase().starts_with(name(word));
