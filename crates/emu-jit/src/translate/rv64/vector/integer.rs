@@ -501,6 +501,14 @@ impl Translator<'_> {
                 _ => self.a.store16(bits.place(), Reg::RDX),
             };
         }
+        if bits.body.is_whole() && bits.in_rdx {
+            // Less than a byte.
+            let others = !((1i32 << bits.count) - 1);
+            self.a.mov(Size::Q, Reg::RAX, group(bits.d));
+            self.a.alu_imm(Alu::And, Size::Q, Reg::RAX, others);
+            self.a.alu(Alu::Or, Size::Q, Reg::RAX, Reg::RDX);
+            return self.a.mov_to(Size::Q, group(bits.d), Reg::RAX);
+        }
         if bits.in_rdx {
             self.a.mov_to(Size::Q, ROOM, Reg::RDX);
         }

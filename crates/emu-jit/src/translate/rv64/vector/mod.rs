@@ -10,6 +10,7 @@
 
 mod chunk;
 mod crypto;
+mod elements;
 mod float;
 mod integer;
 mod mask;
@@ -45,12 +46,16 @@ pub(super) fn configuration(code: u32) -> Option<u8> {
 }
 
 /// Whether an instruction has one way for all values of vl.
-fn goes_by_elements(item: &Instruction, action: Action) -> bool {
-    match action {
+fn goes_by_elements(parts: &Parts) -> bool {
+    let item = &parts.item;
+    match parts.action {
         Action::VectorLoad | Action::VectorStore => !memory::is_plain(item),
         Action::VectorMask(operation) => operation != Mask::Number,
         Action::VectorPermute(operation) => permute::goes_by_elements(item, operation),
-        Action::VectorFloat(operation) => float::goes_by_elements(operation),
+        Action::VectorFloat(operation) => {
+            float::goes_by_elements(operation) || elements::converts(parts, operation, false)
+        }
+        Action::Vector(operation) => elements::divides(operation),
         _ => false,
     }
 }
@@ -95,7 +100,7 @@ impl Translator<'_> {
             self.a.jump_if(Cc::Ne, stub);
             self.lower_body(&parts, body);
             self.a.bind(back);
-        } else if body.vl.is_some() || body.masked || goes_by_elements(item, action) {
+        } else if body.vl.is_some() || body.masked || goes_by_elements(&parts) {
             self.mark();
             self.lower_body(&parts, body);
         } else {
@@ -135,7 +140,9 @@ impl Translator<'_> {
         match parts.action {
             Action::VectorLoad | Action::VectorStore => memory::has_lowering(parts),
             Action::Vector(Arithmetic::Clmul | Arithmetic::Clmulh) => self.features.pclmul,
+            Action::Vector(operation) if elements::divides(operation) => true,
             Action::Vector(operation) => integer::has_lowering(parts, operation),
+            Action::VectorFloat(operation) if elements::converts(parts, operation, is_wary) => true,
             Action::VectorCrypto(operation) => crypto::has_lowering(parts, operation, self.features),
             Action::VectorFloat(operation) => float::has_lowering(parts, operation, is_wary),
             Action::VectorMask(operation) => mask::has_lowering(parts, operation),
@@ -150,6 +157,12 @@ impl Translator<'_> {
             Action::VectorStore => self.transfer_vectors(parts, body, false),
             Action::Vector(operation @ (Arithmetic::Clmul | Arithmetic::Clmulh)) => {
                 self.carryless_products(parts, operation, body);
+            }
+            Action::Vector(operation) if elements::divides(operation) => {
+                self.divide_elements(parts, operation, body);
+            }
+            Action::VectorFloat(operation) if elements::converts(parts, operation, false) => {
+                self.convert_elements(parts, body);
             }
             Action::Vector(operation) => self.vector_arithmetic(parts, operation, body),
             Action::VectorCrypto(operation) => self.vector_crypto(parts, operation),
