@@ -747,8 +747,8 @@ impl<I: Isa> Runner<I> {
         self.jump_cache.insert(pc, host);
     }
 
-    /// Puts the code for the state's place into the jump cache, and first translates it if necessary and if the block is
-    /// hot.
+    /// Puts the code for the state's place into the jump cache, and first translates it if necessary and if
+    /// the block is hot.
     fn prepare(&mut self, jit: &Jit, state: &State, mode: u64, host: &Host) {
         let pc = state.pc;
         let mut cache = jit.cache.lock();

@@ -29,6 +29,7 @@ fn simple(operation: Arithmetic, sew: u8) -> Option<Code> {
         Mul => of([None, Some(p(0xd5)), Some(p38(0x40)), None]),
         Mulh => of([None, Some(p(0xe5)), None, None]),
         Mulhu => of([None, Some(p(0xe4)), None, None]),
+        Aaddu => of([Some(p(0xe0)), Some(p(0xe3)), None, None]),
         Saddu => of([Some(p(0xdc)), Some(p(0xdd)), None, None]),
         Sadd => of([Some(p(0xec)), Some(p(0xed)), None, None]),
         Ssubu => of([Some(p(0xd8)), Some(p(0xd9)), None, None]),
@@ -58,13 +59,19 @@ pub(super) fn has_lowering(parts: &Parts, operation: Arithmetic) -> bool {
         Mul | Macc | Nmsac | Madd | Nmsub => true,
         Mulh | Mulhu => matches!(sew, 1 | 2),
         Seq | Sne | Sltu | Slt | Sleu | Sle | Sgtu | Sgt => true,
-        Saddu | Sadd | Ssubu | Ssub => sew <= 1,
+        Saddu | Sadd | Ssubu | Ssub | Aaddu | Aadd => sew <= 1,
         RedSum | RedAnd | RedOr | RedXor | RedMinu | RedMin | RedMaxu | RedMax => true,
         // The masks go as far as eight registers.
         Wredsum | Wredsumu => parts.shape.lmul < 3,
         Rev8 | Brev8 => true,
         _ => wide::has_lowering(parts, operation),
     }
+}
+
+/// Whether the result is rounded as vxrm says; there is code for rounding up at halves.
+pub(super) fn rounds(operation: Arithmetic) -> bool {
+    use Arithmetic::{Aadd, Aaddu, Nclip, Nclipu};
+    matches!(operation, Aaddu | Aadd | Nclipu | Nclip)
 }
 
 /// The element of a reduction that changes nothing.
@@ -191,6 +198,11 @@ impl Translator<'_> {
             self.lanes_load(X1, inverse, chunk.bytes.max(16));
             self.lanes(long, AND_NOT, X1, X1, ROOM);
         }
+        self.set_saturated(long);
+    }
+
+    /// Sets vxsat unless xmm1 is zero.
+    pub(super) fn set_saturated(&mut self, long: bool) {
         // VPTEST.
         self.lanes_of_one(long, p38(0x17), X1, X1);
         let none = self.a.skip_if(Cc::E);
@@ -221,6 +233,16 @@ impl Translator<'_> {
             Rsub => {
                 let b = self.in_register(long, b);
                 self.lanes(long, simple(Sub, sew).unwrap_or(XOR), X0, b, X0);
+            }
+            Aadd => {
+                // The host averages unsigned numbers.
+                let sign = repeated(1 << ((8 << sew) - 1), sew);
+                self.splat_constant(long, X1, sign);
+                self.lanes(long, XOR, X0, X0, X1);
+                self.lanes(long, XOR, X1, X1, b);
+                self.lanes(long, p(if sew == 0 { 0xe0 } else { 0xe3 }), X0, X0, X1);
+                self.splat_constant(long, X1, sign);
+                self.lanes(long, XOR, X0, X0, X1);
             }
             Andn => {
                 let b = self.in_register(long, b);

@@ -21,7 +21,7 @@ mod shape;
 mod wide;
 
 use super::Translator;
-use crate::layout::{VECTORS_USED, VL, VSTART, VTYPE};
+use crate::layout::{VCSR, VECTORS_USED, VL, VSTART, VTYPE};
 use crate::translate::{Cold, Lowered, ONE, Partly};
 use crate::unit::EXACT;
 use crossdock_emu_guest::rv64::action::{Action, Arithmetic, Mask, VectorFloat};
@@ -29,6 +29,9 @@ use crossdock_emu_guest::rv64::{Instruction, Upper, accepts};
 use crossdock_emu_x64::{Alu, Cc, Reg, Size};
 use operand::Parts;
 use shape::{Body, Shape};
+
+/// vxrm in vcsr; zero is to nearest, with halves up.
+const VXRM: u8 = 6;
 
 /// Whether a configuration is none that is reserved.
 pub(super) fn is_configuration(vtype: u8) -> bool {
@@ -83,6 +86,16 @@ impl Translator<'_> {
             return Lowered::No;
         }
         self.check_configuration(configuration);
+        // vxrm must say that halves are rounded up.
+        let rounded = match action {
+            Action::Vector(operation) if integer::rounds(operation) => Some(self.a.label()),
+            _ => None,
+        };
+        if let Some(end) = rounded {
+            let slow = self.slow_path(end);
+            self.a.test_imm8(VCSR, VXRM);
+            self.a.jump_if(Cc::Ne, slow);
+        }
         if is_wary {
             self.begin_wary();
         }
@@ -116,6 +129,9 @@ impl Translator<'_> {
         }
         if is_wary {
             self.end_wary();
+        }
+        if let Some(end) = rounded {
+            self.a.bind(end);
         }
         if memory::only_first_faults(item, action) {
             self.length = None;

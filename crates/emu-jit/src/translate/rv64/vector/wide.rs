@@ -1,6 +1,6 @@
 //! Integer arithmetic with elements of two sizes: widening, narrowing, extension.
 
-use super::chunk::{AND, p, p3a, p38, part, repeated};
+use super::chunk::{AND, AND_NOT, OPERAND, OTHER, XOR, p, p3a, p38, part, repeated};
 use super::operand::{By, Parts, Second};
 use super::shape::{Body, Chunk, chunks};
 use crate::layout::{X0, X1, X2};
@@ -18,6 +18,7 @@ pub(super) fn has_lowering(parts: &Parts, operation: Arithmetic) -> bool {
         Wmulsu | Wmaccus | Wmaccsu => parts.shape.sew < 2,
         Zext8 | Sext8 | Zext4 | Sext4 | Zext2 | Sext2 => true,
         Nsrl | Nsra => parts.second() != Second::Vector,
+        Nclipu | Nclip => parts.second() == Second::Immediate && parts.shape.sew <= 1,
         _ => false,
     }
 }
@@ -63,6 +64,7 @@ impl Translator<'_> {
             Zext4 | Sext4 => self.extension(parts, operation, body, 2),
             Zext2 | Sext2 => self.extension(parts, operation, body, 1),
             Nsrl | Nsra => self.narrowing(parts, operation, body),
+            Nclipu | Nclip => self.clip(parts, operation, body),
             _ => self.widening(parts, operation, body),
         }
     }
@@ -132,6 +134,61 @@ impl Translator<'_> {
             self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes);
             self.shift_lanes(long, if operation == Nsra { Sra } else { Srl }, wide.sew, by);
             self.narrow_part(long, wide.sew);
+            self.finish_part(parts.d, chunk.scaled(wide.sew, to), body, to);
+        }
+    }
+
+    /// VNCLIPU.WI and VNCLIP.WI, which round up at halves.
+    fn clip(&mut self, parts: &Parts, operation: Arithmetic, body: Body) {
+        use Arithmetic::{Add, Nclip, Sra, Srl};
+        let (to, wide) = (parts.shape.sew, parts.shape.wide());
+        let signed = operation == Nclip;
+        let shift = if signed { Sra } else { Srl };
+        let amount = parts.amount() & ((8 << wide.sew) - 1);
+        for chunk in chunks(wide.bytes()) {
+            let (long, bytes) = (chunk.long(), chunk.bytes.max(16));
+            self.lanes_load(X0, part(parts.v2, chunk), chunk.bytes);
+            if amount > 0 {
+                self.shift_lanes(long, shift, wide.sew, By::Immediate(amount - 1));
+                self.splat_constant(long, X1, repeated(1, wide.sew));
+                self.lanes(long, AND, X1, X1, X0);
+                self.lanes_store(OTHER, X1, bytes);
+                self.shift_lanes(long, shift, wide.sew, By::Immediate(1));
+                self.compute_lanes(long, Add, wide.sew, OTHER.into());
+            }
+            self.lanes_store(OPERAND, X0, bytes);
+            let bits = 8u32 << to;
+            let (lowest, highest) =
+                if signed { (u64::MAX << (bits - 1), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+            let is_half = wide.sew == 1;
+            self.splat_constant(long, X1, repeated(highest, wide.sew));
+            let least = match (signed, is_half) {
+                (true, true) => p(0xea),
+                (true, false) => p38(0x39),
+                (false, true) => p38(0x3a),
+                (false, false) => p38(0x3b),
+            };
+            self.lanes(long, least, X0, X0, X1);
+            if signed {
+                self.splat_constant(long, X1, repeated(lowest, wide.sew));
+                self.lanes(long, if is_half { p(0xee) } else { p38(0x3d) }, X0, X0, X1);
+            }
+            self.lanes(long, XOR, X1, X0, OPERAND);
+            if !body.is_whole() || chunk.bytes < 16 {
+                // Only elements of the body count.
+                self.lanes_store(OTHER, X1, bytes);
+                if !body.is_whole() {
+                    self.find_tail(body, wide.sew);
+                }
+                let inverse = self.inverse(body, wide.sew, chunk);
+                self.lanes_load(X1, inverse, bytes);
+                self.lanes(long, AND_NOT, X1, X1, OTHER);
+            }
+            self.set_saturated(long);
+            self.narrow_part(long, wide.sew);
+            if !body.is_whole() {
+                self.find_tail(body, to);
+            }
             self.finish_part(parts.d, chunk.scaled(wide.sew, to), body, to);
         }
     }
