@@ -206,6 +206,11 @@ pub trait Isa: Guest + Sized {
     /// which are only read.
     fn accessed(item: &Self::Item, state: &State) -> Option<u64>;
 
+    /// The addresses that an instruction of vectors accesses, and how many bytes from each, if it does.
+    fn accessed_by_elements(_item: &Self::Item, _state: &State) -> Vec<(u64, u64)> {
+        Vec::new()
+    }
+
     /// The general registers that an instruction accesses.
     fn accesses(item: &Self::Item) -> Accesses;
 

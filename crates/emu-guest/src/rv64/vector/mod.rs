@@ -20,5 +20,6 @@ pub(super) use configure::{csr, set, set_csr};
 pub(super) use crypto::run as crypto;
 pub(super) use float::run as float;
 pub(super) use mask::run as mask;
+pub use memory::accessed;
 pub(super) use memory::{load, store};
 pub(super) use permute::run as permute;

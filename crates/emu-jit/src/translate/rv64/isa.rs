@@ -7,10 +7,11 @@ use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses};
 use crate::translate::condition::Condition;
 use crate::translate::operands::{SINK, ZERO, half};
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, Partly, VECTORS};
+use alloc::vec::Vec;
 use crossdock_emu_guest::guest::Words;
 use crossdock_emu_guest::rv64::action::{Action, Csr};
 use crossdock_emu_guest::rv64::registers::{RA, T0};
-use crossdock_emu_guest::rv64::{Instruction, Rv64, Upper, features};
+use crossdock_emu_guest::rv64::{Instruction, Rv64, Upper, accessed, features};
 use crossdock_emu_guest::{Op, State};
 use crossdock_emu_x64::Label;
 
@@ -148,6 +149,13 @@ impl Isa for Rv64 {
             Some(Action::ZeroBlock | Action::TouchBlock) => Some(address & !(features::BLOCK - 1)),
             action if accesses_memory(action) => Some(address),
             _ => None,
+        }
+    }
+
+    fn accessed_by_elements(item: &Instruction, state: &State) -> Vec<(u64, u64)> {
+        match item.action {
+            Some(Action::VectorLoad | Action::VectorStore) => accessed(state, &item.op),
+            _ => Vec::new(),
         }
     }
 
