@@ -2,8 +2,8 @@
 //! --check` does.
 //!
 //! The addresses of the interpreter's loads and stores show what it may write: the 64 bytes from each, or the
-//! elements of an access of vectors, are kept and restored. So the translated block starts from the same registers and memory, and must end with
-//! the same.
+//! elements of an access of vectors, are kept and restored. So the translated block starts from the same
+//! registers and memory, and must end with the same.
 
 use super::{ExitKind, Run, Runner, Slot, mode_of};
 use crate::translate::{self, Isa};
