@@ -116,9 +116,59 @@ impl Translator<'_> {
         }
     }
 
+    /// A slide by an immediate, or by one element, within a register: xmm0 = the result. False if that is no
+    /// such slide.
+    fn slide_in_register(&mut self, parts: &Parts, operation: Permute, body: Body) -> bool {
+        let (sew, bytes) = (parts.shape.sew, parts.shape.bytes());
+        let is_immediate = parts.second() == Second::Immediate;
+        let is_whole = body.is_whole();
+        let by = match operation {
+            Permute::SlideUp | Permute::SlideDown if is_immediate => (parts.v1 << sew).min(16),
+            Permute::SlideOneUp => 1 << sew,
+            // The last element of the body gets the scalar.
+            Permute::SlideOneDown if is_whole => 1 << sew,
+            _ => return false,
+        };
+        if bytes > 16 {
+            return false;
+        }
+        let ones = |from: u32, to: u32| {
+            let below = |n: u32| if n >= 16 { u128::MAX } else { (1 << (8 * n)) - 1 };
+            below(to) & !below(from)
+        };
+        self.lanes_load(X0, group(parts.v2), bytes);
+        let up = matches!(operation, Permute::SlideUp | Permute::SlideOneUp);
+        // VPSLLDQ, VPSRLDQ.
+        self.a.vshift_imm(0x73, if up { 7 } else { 3 }, X0, X0, by as u8);
+        match operation {
+            Permute::SlideUp => {
+                // What is below keeps its values.
+                self.lanes_load(X1, group(parts.d), bytes);
+                self.splat_constant(false, X2, ones(0, by));
+                self.lanes_blend(false, X0, X0, X1, X2);
+            }
+            Permute::SlideOneUp => {
+                self.splat_constant(false, X1, ones(0, by));
+                self.lanes_blend(false, X0, X0, X2, X1);
+            }
+            Permute::SlideOneDown => {
+                self.splat_constant(false, X1, ones(bytes - by, bytes));
+                self.lanes_blend(false, X0, X0, X2, X1);
+            }
+            _ => {}
+        }
+        true
+    }
+
     /// The source goes to the room in memory, and comes back from other bytes of it.
     fn slide(&mut self, parts: &Parts, operation: Permute, body: Body) {
         let (sew, bytes) = (parts.shape.sew, parts.shape.bytes());
+        if self.slide_in_register(parts, operation, body) {
+            if !body.is_whole() {
+                self.find_tail(body, sew);
+            }
+            return chunks(bytes).for_each(|chunk| self.finish_part(parts.d, chunk, body, sew));
+        }
         let zeros = |this: &mut Self, to: Mem| {
             this.splat_constant(false, X0, 0);
             for chunk in chunks(bytes) {
