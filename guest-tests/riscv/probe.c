@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 struct pair { long key; unsigned long value; };
 static long probe(struct pair *p, long count, long size, void *cpus, unsigned flags) {
@@ -16,8 +17,8 @@ typedef int (*function)(void);
 int main(void) {
     struct pair p[] = {{3, 9}, {4, 9}, {5, 9}, {6, 9}, {8, 9}, {9, 9}, {10, 9}, {12, 9}, {999, 9}, {-5, 9}};
     printf("%ld\n", probe(p, sizeof p / sizeof *p, 0, NULL, 0));
-    // The extensions of RV64GC, Zba, Zbb, Zbs.
-    p[1].value &= 0x3b;
+    // The extensions of RV64GCV, Zba, Zbb, Zbs.
+    p[1].value &= 0x3f;
     for (int n = 0; n < sizeof p / sizeof *p; n++) printf("%ld %lx\n", p[n].key, p[n].value);
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -30,6 +31,10 @@ int main(void) {
     CPU_ZERO(&set);
     printf("which %ld %d\n", probe(&has, 1, sizeof set, &set, 1), CPU_ISSET(0, &set));
     printf("which %ld %d\n", probe(&lacks, 1, sizeof set, &set, 1), CPU_COUNT(&set));
+    // Vectors are on, and cannot be turned off.
+    printf("vectors %d", prctl(70));
+    printf(" on %d off %d", prctl(69, 2), prctl(69, 1));
+    printf(" invalid %d\n", prctl(69, 3));
     // Code that changes: by the call, by FENCE.I, and by the call without a range.
     unsigned *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int stale = 0;

@@ -1,5 +1,5 @@
 // oracle: file
-// Vectors are not announced, but run: a strip-mined sum, and a signal whose handler uses them, too.
+// Vectors are announced, and run: a strip-mined sum, and a signal whose handler uses them, too.
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>

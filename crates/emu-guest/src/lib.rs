@@ -42,4 +42,4 @@ pub use code_lines::CodeLines;
 pub use exit::{Exit, Flow};
 pub use interpreter::Interpreter;
 pub use op::{Host, Op};
-pub use state::{SINK, State, Vectors, ZERO};
+pub use state::{LaneTables, SINK, State, Vectors, ZERO};

@@ -239,6 +239,9 @@ impl Memory {
         Memory { start, length: end - start, alias: 0 }
     }
 
+    /// A window that holds nothing.
+    pub const NOTHING: Memory = Memory { start: 0, length: 0, alias: 0 };
+
     /// The same window, which can also be reached by addresses with the bit `alias`: a guest with more
     /// address bits than the host then finds its memory at two places.
     ///

@@ -55,6 +55,8 @@ pub struct State {
     pub generated: [u64; 56],
     /// Vector registers besides `v`.
     pub vectors: Vectors,
+    /// What generated code that works with them reads and writes; this crate does not read it.
+    pub lanes: LaneTables,
     /// Why the last instruction left the interpreter.
     pub(crate) exit: Exit,
 }
@@ -84,6 +86,61 @@ impl Default for Vectors {
     }
 }
 
+/// Tables of masks beside the registers, where generated code reaches them by displacement, and room for
+/// results that are not finished.
+#[repr(C, align(16))]
+#[derive(Clone, Debug)]
+pub struct LaneTables {
+    /// 128 bytes of zeros and then 128 of ones: read from 128 - n on, the mask of the bytes from n on.
+    pub tail: [u8; 256],
+    /// The byte that has the bit of each byte's number, of 4 bytes that are there twice.
+    pub byte_of: [u8; 32],
+    /// Bits by the number of the element, of 8, 16, 32 bits, and of 64 bits from 0 and from 4 on.
+    pub bit_of_8: [u8; 32],
+    /// See `bit_of_8`.
+    pub bit_of_16: [u16; 16],
+    /// See `bit_of_8`.
+    pub bit_of_32: [u32; 8],
+    /// See `bit_of_8`.
+    pub bit_of_64: [u64; 8],
+    /// Room for a group of registers and as much behind it.
+    pub room: [u8; 256],
+    /// The mask of a part of a group, and operands under it.
+    pub parts: [u8; 128],
+}
+
+impl LaneTables {
+    const NEW: LaneTables = {
+        let mut tables = LaneTables {
+            tail: [0; 256],
+            byte_of: [0; 32],
+            bit_of_8: [0; 32],
+            bit_of_16: [0; 16],
+            bit_of_32: [0; 8],
+            bit_of_64: [0; 8],
+            room: [0; 256],
+            parts: [0; 128],
+        };
+        let mut i = 0;
+        while i < 128 {
+            tables.tail[128 + i] = 0xff;
+            if i < 32 {
+                tables.byte_of[i] = i as u8 / 8;
+                tables.bit_of_8[i] = 1 << (i % 8);
+            }
+            if i < 16 {
+                tables.bit_of_16[i] = 1 << i;
+            }
+            if i < 8 {
+                tables.bit_of_32[i] = 1 << i;
+                tables.bit_of_64[i] = 1 << i;
+            }
+            i += 1;
+        }
+        tables
+    };
+}
+
 impl Default for State {
     fn default() -> Self {
         State {
@@ -100,6 +157,7 @@ impl Default for State {
             v: [0; 32],
             generated: [0; 56],
             vectors: Vectors::default(),
+            lanes: LaneTables::NEW,
             exit: Exit::Budget,
         }
     }

@@ -622,7 +622,7 @@ impl<I: Isa> Runner<I> {
             None => {}
         }
         let Some(code) = self.interpreter.code() else {
-            self.prepare(jit, state.pc, mode, host);
+            self.prepare(jit, state, mode, host);
             return Ok(None);
         };
         // This code is as valid as the rest of the jump cache.
@@ -747,9 +747,10 @@ impl<I: Isa> Runner<I> {
         self.jump_cache.insert(pc, host);
     }
 
-    /// Puts the code for `pc` into the jump cache, and first translates it if necessary and if the block is
-    /// hot.
-    fn prepare(&mut self, jit: &Jit, pc: u64, mode: u64, host: &Host) {
+    /// Puts the code for the state's place into the jump cache, and first translates it if necessary and if
+    /// the block is hot.
+    fn prepare(&mut self, jit: &Jit, state: &State, mode: u64, host: &Host) {
+        let pc = state.pc;
         let mut cache = jit.cache.lock();
         if let Some(code) = cache.entry(cache.keying.key(pc, mode)) {
             self.interpreter.set_code(pc, Some(code));
@@ -760,7 +761,7 @@ impl<I: Isa> Runner<I> {
             return;
         }
         let before = cache.next_offset();
-        self.translate(jit, &mut cache, pc, mode, host);
+        self.translate(jit, &mut cache, state, mode, host);
         if let Some(placed) = jit.placed
             && cache.size().0 > before
         {
@@ -773,8 +774,9 @@ impl<I: Isa> Runner<I> {
         }
     }
 
-    /// Translates the unit at `pc`, if there is room.
-    fn translate(&mut self, jit: &Jit, cache: &mut Cache, pc: u64, mode: u64, host: &Host) {
+    /// Translates the unit at the state's place, if there is room.
+    fn translate(&mut self, jit: &Jit, cache: &mut Cache, state: &State, mode: u64, host: &Host) {
+        let pc = state.pc;
         if cache.is_full() && !jit.make_room(cache) {
             return;
         }
@@ -782,6 +784,7 @@ impl<I: Isa> Runner<I> {
         self.interpreter.catch_up();
         let mut buffers = core::mem::take(&mut cache.buffers);
         let mut blocks = core::mem::take(&mut self.blocks);
+        blocks.configuration = I::configuration_of(state);
         let (interpreter, alone) = (&self.interpreter, jit.threads.load(Ordering::Relaxed) == 1);
         let done = translate::translate(
             &cache.origin(),
@@ -906,7 +909,7 @@ impl<I: Isa> Runner<I> {
             kind if kind == FaultAccess::Write as u64 => Some(Access::Write),
             _ => None,
         };
-        if let Some(access) = access {
+        if let Some(access) = access.filter(|_| !I::repeats(found.context)) {
             return Some(Exit::Fault(Fault { address: told >> 2, access, host_signal: true }));
         }
         let interrupt = state.generated[Slot::Interrupt as usize] as *const AtomicU32;

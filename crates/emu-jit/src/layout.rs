@@ -357,6 +357,34 @@ pub const fn saved_vector(i: usize) -> Mem {
     word(SAVED_VECTOR + 2 * i)
 }
 
+/// `State::vectors.registers[n]`, of RISC-V.
+pub const fn group(n: u32) -> Mem {
+    state(VECTORS + n as i32 * 16)
+}
+
+const VECTORS: i32 = 1296;
+/// `State::vectors.vl`.
+pub const VL: Mem = state(VECTORS + 512);
+/// `State::vectors.vtype`.
+pub const VTYPE: Mem = state(VECTORS + 520);
+/// `State::vectors.vstart`.
+pub const VSTART: Mem = state(VECTORS + 528);
+/// `State::vectors.vcsr`.
+pub const VCSR: Mem = state(VECTORS + 536);
+/// `State::vectors.used`, with three bytes that nobody reads.
+pub const VECTORS_USED: Mem = state(VECTORS + 540);
+const LANES: i32 = VECTORS + 544;
+/// `State::lanes.tail`, from the mask of the bytes from 0 on.
+pub const TAIL: Mem = state(LANES + 128);
+/// `State::lanes.byte_of`.
+pub const BYTE_OF: Mem = state(LANES + 256);
+/// `State::lanes.bit_of_8`, `bit_of_16`, `bit_of_32`, `bit_of_64`, by the logarithm of the bytes.
+pub const BIT_OF: [Mem; 4] = [state(LANES + 288), state(LANES + 320), state(LANES + 352), state(LANES + 384)];
+/// `State::lanes.room`.
+pub const ROOM: Mem = state(LANES + 448);
+/// `State::lanes.parts`.
+pub const LANE_PARTS: Mem = state(LANES + 704);
+
 /// Why generated code returned to the dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -380,6 +408,7 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
     use core::mem::offset_of;
+    use crossdock_emu_guest::{LaneTables, Vectors};
 
     #[test]
     fn offsets_are_those_of_the_state() {
@@ -395,6 +424,23 @@ mod tests {
         assert_eq!(EXCLUSIVE_SIZE, at(offset_of!(State, exclusive_size)));
         assert_eq!(EXCLUSIVE_VALUE, at(offset_of!(State, exclusive_value)));
         assert_eq!(slot(Slot::Exit), at(offset_of!(State, generated) + 8));
+        let vectors = offset_of!(State, vectors);
+        assert_eq!(group(3), at(vectors + offset_of!(Vectors, registers) + 48));
+        assert_eq!(VL, at(vectors + offset_of!(Vectors, vl)));
+        assert_eq!(VTYPE, at(vectors + offset_of!(Vectors, vtype)));
+        assert_eq!(VSTART, at(vectors + offset_of!(Vectors, vstart)));
+        assert_eq!(VCSR, at(vectors + offset_of!(Vectors, vcsr)));
+        assert_eq!(VECTORS_USED, at(vectors + offset_of!(Vectors, used)));
+        assert_eq!(offset_of!(Vectors, used) + 4, size_of::<Vectors>());
+        let lanes = offset_of!(State, lanes);
+        assert_eq!(TAIL, at(lanes + offset_of!(LaneTables, tail) + 128));
+        assert_eq!(BYTE_OF, at(lanes + offset_of!(LaneTables, byte_of)));
+        assert_eq!(BIT_OF[0], at(lanes + offset_of!(LaneTables, bit_of_8)));
+        assert_eq!(BIT_OF[1], at(lanes + offset_of!(LaneTables, bit_of_16)));
+        assert_eq!(BIT_OF[2], at(lanes + offset_of!(LaneTables, bit_of_32)));
+        assert_eq!(BIT_OF[3], at(lanes + offset_of!(LaneTables, bit_of_64)));
+        assert_eq!(ROOM, at(lanes + offset_of!(LaneTables, room)));
+        assert_eq!(LANE_PARTS, at(lanes + offset_of!(LaneTables, parts)));
         assert!((Slot::InvalidEnd as usize) < SCRATCH);
         assert_eq!((offset_of!(State, generated) + SCRATCH * 8) % 16, 0);
         assert!(MODES_WORD < State::default().generated.len());

@@ -654,6 +654,11 @@ impl Assembler {
         self.with_immediate(size, 0x0fba, 4, rm.into(), Immediate::byte(bit));
     }
 
+    /// BT: carry = the bit of a string of bits in memory that `reg` numbers, or of a register.
+    pub fn bit_test_by(&mut self, size: Size, rm: impl Into<Rm>, reg: Reg) {
+        self.plain(size, 0x0fa3, reg.0, rm.into());
+    }
+
     /// `reg = rm`.
     pub fn mov(&mut self, size: Size, reg: Reg, rm: impl Into<Rm>) {
         self.plain(size, 0x8b, reg.0, rm.into());

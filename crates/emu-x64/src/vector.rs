@@ -37,11 +37,22 @@ impl Assembler {
         vvvv: u8,
         rm: impl Into<Rm>,
     ) {
-        let rm = rm.into();
+        self.vex_of_length(false, (prefix, map, wide, opcode), reg, vvvv, rm.into());
+    }
+
+    /// The same, of 256 bits if `long`; prefix, map, field `W` and opcode together.
+    pub fn vex_of_length(
+        &mut self,
+        long: bool,
+        (prefix, map, wide, opcode): (Prefix, Map, bool, u8),
+        reg: u8,
+        vvvv: u8,
+        rm: Rm,
+    ) {
         let bits = Self::rex_bits(reg, rm);
         // R, X and B are stored inverted.
         let (r, x, b) = (bits >> 2 & 1, bits >> 1 & 1, bits & 1);
-        let last = (!vvvv & 15) << 3 | prefix as u8;
+        let last = (!vvvv & 15) << 3 | u8::from(long) << 2 | prefix as u8;
         self.put(|encoding| {
             if map == M0F && !wide && x == 0 && b == 0 {
                 encoding.byte(0xc5);

@@ -266,6 +266,9 @@ pub enum Arithmetic {
     Clz,
     Ctz,
     Cpop,
+    /// Zvbc: the low half of a product without carries; and the high one.
+    Clmul,
+    Clmulh,
 }
 
 /// An operation with masks, by what it finds.
@@ -355,6 +358,32 @@ pub enum VectorFloat {
     Rec7,
     Class,
     Convert,
+}
+
+/// An operation of cryptography on groups of elements.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crypto {
+    AesDecrypt,
+    AesDecryptLast,
+    AesEncrypt,
+    AesEncryptLast,
+    /// VAESZ: adds the first round key.
+    AesAdd,
+    /// VAESKF1: the next round key of a key of 128 bits.
+    AesKey128,
+    /// VAESKF2: of one of 256 bits.
+    AesKey256,
+    /// VGHSH: adds and multiplies.
+    Ghash,
+    GhashMultiply,
+    Sm4Key,
+    Sm4Rounds,
+    Sm3Rounds,
+    Sm3Schedule,
+    Sha2Schedule,
+    Sha2High,
+    Sha2Low,
 }
 
 /// What an instruction does. `size` is the logarithm of the bytes of an access.
@@ -449,6 +478,7 @@ pub enum Action {
     VectorFloat(VectorFloat),
     VectorMask(Mask),
     VectorPermute(Permute),
+    VectorCrypto(Crypto),
     VectorLoad,
     VectorStore,
 }

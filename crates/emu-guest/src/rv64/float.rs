@@ -161,13 +161,22 @@ fn round<F: Format, const EXACT: bool>(s: &mut State, _: &Host, op: &Op) -> Step
 /// FLI: the constants of the manual's table, the same numbers in each format; where a format has no such
 /// number, what the table gives instead.
 fn load_immediate<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
-    let number = op.bits(19, 15);
+    write::<F>(s, op, constant::<F>(op.bits(19, 15)))
+}
+
+/// The constant of FLI.S or FLI.D with this number.
+pub fn immediate(number: u32, double: bool) -> u64 {
+    if double { constant::<Double>(number) } else { constant::<Single>(number) }
+}
+
+/// The constant of FLI with this number.
+fn constant<F: Format>(number: u32) -> u64 {
     let bias = 1 - F::EXPONENT_MIN;
     // 1 + quarters / 4, times 2 to the exponent.
     let value = |exponent: i32, quarters: u64| {
         ((exponent + bias) as u64) << F::FRACTION | quarters << (F::FRACTION - 2)
     };
-    let bits = match number {
+    match number {
         0 => F::SIGN | value(0, 0),
         // The smallest normal number.
         1 => 1 << F::FRACTION,
@@ -193,8 +202,7 @@ fn load_immediate<F: Format>(s: &mut State, _: &Host, op: &Op) -> Step {
         29 => value(16, 0),
         30 => F::INFINITY,
         _ => canonical::<F>(),
-    };
-    write::<F>(s, op, bits)
+    }
 }
 
 /// FMV.X.H, FMV.X.W, FMV.X.D.

@@ -47,6 +47,7 @@ pub(super) fn handler(action: Action) -> Handler {
         Action::VectorFloat(_) => vector::float,
         Action::VectorMask(_) => vector::mask,
         Action::VectorPermute(_) => vector::permute,
+        Action::VectorCrypto(_) => vector::crypto,
         Action::VectorLoad => vector::load,
         Action::VectorStore => vector::store,
     }

@@ -29,11 +29,13 @@ mod table;
 mod vector;
 
 pub use decode::{Support, classify, expand, name};
+pub use float::immediate;
 pub use guest::Rv64;
 pub use instruction::{Instruction, Upper};
 pub use refused::{Refused, refused};
 pub use row::{Extension, Row};
 pub use table::TABLE;
+pub use vector::{accepts, accessed};
 
 /// Runs the RV64 instructions of one guest thread.
 pub type Interpreter<'log> = crate::Interpreter<'log, Rv64>;

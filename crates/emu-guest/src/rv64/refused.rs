@@ -42,8 +42,11 @@ static REFUSED: [Refused; ROWS.len()] = column!(ROWS, row => *row);
 /// The more specific ones first.
 #[rustfmt::skip]
 const ROWS: &[Refused] = &[
-    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1010111", "V...", "Zvbc or reserved"),
-    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1110111", "V...", "Zvk..."),
+    row("010010x xxxxx 11101 001 xxxxx 1010111", "VFNCVTBF16", "Zvfbfmin"),
+    row("010010x xxxxx 01101 001 xxxxx 1010111", "VFWCVTBF16", "Zvfbfmin"),
+    row("111011x xxxxx xxxxx x01 xxxxx 1010111", "VFWMACCBF16", "Zvfbfwma"),
+    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1010111", "V...", "reserved"),
+    row("xxxxxxx xxxxx xxxxx xxx xxxxx 1110111", "V...", "reserved"),
     row("xxxxxxx xxxxx xxxxx 100 xxxxx 0000111", "FLQ", "Q"),
     row("xxxxxxx xxxxx xxxxx 100 xxxxx 0100111", "FSQ", "Q"),
     row("xxxxx11 xxxxx xxxxx xxx xxxxx 100xx11", "F...", "Q"),
@@ -58,6 +61,8 @@ const ROWS: &[Refused] = &[
     row("0001000 00010 00000 000 00000 1110011", "SRET", "not for programs"),
     row("0011000 00010 00000 000 00000 1110011", "MRET", "not for programs"),
     row("0111000 00010 00000 000 00000 1110011", "MNRET", "not for programs"),
+    row("0111101 10010 00000 000 00000 1110011", "DRET", "not for programs"),
+    row("0001000 00100 00000 000 00000 1110011", "SCTRCLR", "not for programs"),
     row("0001000 00101 00000 000 00000 1110011", "WFI", "not for programs"),
     row("0001001 xxxxx xxxxx 000 00000 1110011", "SFENCE.VMA", "not for programs"),
     row("00x1011 xxxxx xxxxx 000 00000 1110011", "SINVAL...", "not for programs"),
@@ -73,7 +78,7 @@ const ROWS: &[Refused] = &[
     row("0110100 00111 xxxxx 101 xxxxx 0010011", "BREV8", "Zbkb"),
     row("0010100 xxxxx xxxxx 100 xxxxx 0110011", "XPERM8", "Zbkx"),
     row("0010100 xxxxx xxxxx 010 xxxxx 0110011", "XPERM4", "Zbkx"),
-    row("00110xx xxxxx xxxxx 000 xxxxx 0110011", "AES64...", "Zknd or Zkne"),
+    row("0011xx1 xxxxx xxxxx 000 xxxxx 0110011", "AES64...", "Zknd or Zkne"),
     row("0111111 xxxxx xxxxx 000 xxxxx 0110011", "AES64KS2", "Zknd or Zkne"),
     row("0011000 xxxxx xxxxx 001 xxxxx 0010011", "AES64...", "Zknd or Zkne"),
     row("0001000 00xxx xxxxx 001 xxxxx 0010011", "SHA...", "Zknh"),

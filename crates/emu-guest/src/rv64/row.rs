@@ -42,7 +42,7 @@ pub enum Extension {
     Zicbom,
     Zicboz,
     Zimop,
-    /// With Zvfh and Zvbb.
+    /// With Zvfh, Zvbb, Zvbc and the cryptography of vectors.
     V,
 }
 

@@ -439,7 +439,11 @@ pub(crate) fn case(
         set(&mut code, 12, 3, 7);
     }
     if row.extension == Extension::V {
-        let codes = vec![vectors(random, row, code, &mut before, layout)?];
+        let code = vectors(random, row, code, &mut before, layout)?;
+        let mut codes = vec![code];
+        if !followers.is_empty() {
+            surround(random, &mut codes, &mut before);
+        }
         return Some(Case { codes, before });
     }
     if matches!(row.action, Action::ComputeImmediate(Compute::Sll)) && !compressed && random.one_in(2) {
@@ -549,6 +553,27 @@ pub(crate) fn case(
     Some(Case { codes, before })
 }
 
+/// Puts an instruction in front of one of vectors that sets the same configuration, so that a translator
+/// knows it, and perhaps vl; or one of vectors behind it; or lets it begin at an element.
+fn surround(random: &mut Random, codes: &mut Vec<u32>, before: &mut Record) {
+    let [vl, vtype, ..] = before.vector;
+    let vtype = vtype as u32;
+    match random.below(6) {
+        // VSETVLI x0, x0.
+        0 => codes.insert(0, vtype << 20 | 0x7057),
+        // VSETIVLI x0.
+        1 if vl < 32 => codes.insert(0, 3 << 30 | vtype << 20 | (vl as u32) << 15 | 0x7057),
+        // VSETVLI ra, x0: all elements.
+        2 if codes[0] >> 15 & 31 != 1 && codes[0] >> 20 & 31 != 1 => {
+            codes.insert(0, vtype << 20 | 0x7057 | 1 << 7);
+        }
+        // VADD.VV with the destination of the first, which all configurations have if its groups begin there.
+        3 => codes.push(0x0000_0057 | 1 << 25 | (codes[0] >> 7 & 24) << 15 | 8 << 20 | 16 << 7),
+        4 if random.one_in(4) => before.vector[3] = random.below(8),
+        _ => {}
+    }
+}
+
 /// Prepares an instruction of vectors, and the registers before it.
 fn vectors(
     random: &mut Random,
@@ -563,13 +588,22 @@ fn vectors(
         before.fcsr |= (random.below(5) as u32) << 5;
     }
     let lmul = random.below(7) as i64 - 3;
-    let sew = random.below(4) as i64;
+    let is_crypto = matches!(row.action, Action::VectorCrypto(_));
+    let sew = if is_crypto && !random.one_in(8) {
+        2 + i64::from(random.one_in(4))
+    } else if row.name().starts_with("VCLMUL") && !random.one_in(8) {
+        3
+    } else {
+        random.below(4) as i64
+    };
     let vtype = (lmul & 7) as u64 | (sew as u64) << 3 | random.below(4) << 6;
     let elements = if lmul < 0 { (16 >> sew) >> -lmul } else { (16 >> sew) << lmul };
     if elements == 0 || sew > 3 + lmul.min(0) {
         return None;
     }
     let vl = if random.one_in(3) { elements as u64 } else { random.below(elements as u64 + 1) };
+    // Cryptography mostly has whole groups of elements.
+    let vl = if is_crypto && !random.one_in(8) { vl & !7 } else { vl };
     before.vector = [vl, vtype, random.below(8), 0];
     // Groups mostly begin where they may.
     if !random.one_in(8) {

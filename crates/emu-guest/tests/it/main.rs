@@ -10,6 +10,7 @@ mod differ_arm;
 mod differ_riscv;
 mod encodings;
 mod encodings_arm;
+mod encodings_riscv;
 mod facts;
 mod faults;
 mod fuzz;

@@ -1,9 +1,9 @@
 //! Interprets a block, undoes it, runs its translation, and compares the results: what `crossdock-emu
 //! --check` does.
 //!
-//! The addresses of the interpreter's loads and stores show what it may write: the 64 bytes from each are
-//! kept and restored. So the translated block starts from the same registers and memory, and must end with
-//! the same.
+//! The addresses of the interpreter's loads and stores show what it may write: the 64 bytes from each, or the
+//! elements of an access of vectors, are kept and restored. So the translated block starts from the same
+//! registers and memory, and must end with the same.
 
 use super::{ExitKind, Run, Runner, Slot, mode_of};
 use crate::translate::{self, Isa};
@@ -43,6 +43,18 @@ fn differences<I: Isa>(translated: &State, interpreted: &State) -> String {
     }
     for n in 0..32 {
         compare(format!("V{n}"), translated.v[n], interpreted.v[n]);
+    }
+    let (ours, theirs) = (&translated.vectors, &interpreted.vectors);
+    for (n, (&ours, &theirs)) in ours.registers.iter().zip(&theirs.registers).enumerate() {
+        compare(format!("vector {n}"), ours, theirs);
+    }
+    for (name, ours, theirs) in [
+        ("vl", ours.vl, theirs.vl),
+        ("vtype", ours.vtype, theirs.vtype),
+        ("vstart", ours.vstart, theirs.vstart),
+        ("vcsr", ours.vcsr.into(), theirs.vcsr.into()),
+    ] {
+        compare(name.into(), ours.into(), theirs.into());
     }
     // docs/dev/emulator.md lists these.
     let flushes = I::NARROW || mode_of(translated.fpcr) == FLUSH;
@@ -93,8 +105,10 @@ impl<I: Isa> Runner<I> {
             let mut words = Words::new(&host.memory, None);
             let Some(item) = I::read(&mut words, pc, &mut context) else { break Exit::Budget };
             items.push(item);
-            if let Some(address) = I::accessed(&item, &interpreted) {
-                for address in (0..ACCESS_MAX).map(|n| address.wrapping_add(n)) {
+            let mut accessed = I::accessed_by_elements(&item, &interpreted);
+            accessed.extend(I::accessed(&item, &interpreted).map(|address| (address, ACCESS_MAX)));
+            for (address, bytes) in accessed {
+                for address in (0..bytes).map(|n| address.wrapping_add(n)) {
                     kept.extend(host.memory.load(address, 0).ok().map(|old| (address, old)));
                 }
             }
@@ -184,6 +198,7 @@ impl<I: Isa> Runner<I> {
         let code = {
             let mut cache = jit.cache.lock();
             let mut buffers = core::mem::take(&mut cache.buffers);
+            self.blocks.configuration = I::configuration_of(state);
             let done =
                 translate::translate_alone(&cache.origin(), &mut buffers, &mut self.blocks, host, pc, mode);
             assert!(done, "the first word was just read");

@@ -2,7 +2,9 @@
 
 use super::format::{Identity, PAGE, Parts, Profile, Replay};
 use crate::thunks::Thunks;
-use crate::translate::{Blocks, Buffers, Features, Ground, Isa, Origin, branch_back, translate};
+use crate::translate::{
+    Blocks, Buffers, Features, Ground, Isa, Origin, branch_back, configuration_before, translate,
+};
 use crate::unit::{Keying, STANDARD};
 use crate::wary::WarySet;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -13,6 +15,9 @@ use crossdock_emu_guest::{CodeLines, Host};
 
 /// Most bytes of an image's code.
 const CODE_MAX: usize = 32 << 20;
+
+/// In how many blocks before a unit the configuration of vectors is looked for.
+const BLOCKS_BEFORE: usize = 8;
 
 /// What an image is made of.
 pub struct Request<'r> {
@@ -86,6 +91,11 @@ pub fn compile<I: Isa>(request: &Request<'_>) -> Option<Vec<u8>> {
             keying,
         };
         buffers.unit.first_record = parts.records.len() as u32;
+        if I::CONFIGURES {
+            let before = known.range(..start).rev().take(BLOCKS_BEFORE);
+            let before = before.map(|&at| base.wrapping_add(at.into()));
+            blocks.configuration = configuration_before(&mut blocks, host, lines, before);
+        }
         let start = base.wrapping_add(start.into());
         let wanted =
             |other: u64| offset(other).is_some_and(|at| known.contains(&at) && !covered.contains(&at));

@@ -88,6 +88,8 @@ pub(super) struct Block {
     /// Where the block has the guest's registers: [`STANDARD`], or the number of a loop's assignment
     /// ([`super::loops`]).
     pub(super) assignment: u16,
+    /// The configuration of vectors that the code before the block leaves, if that is known: a guess.
+    configuration: Option<u8>,
     /// Whether the block is in the middle of a loop with an assignment, and not to be entered from outside
     /// the unit.
     pub(super) hidden: bool,
@@ -164,6 +166,8 @@ pub struct Blocks<I: Isa> {
     pub(super) back: Vec<(usize, usize)>,
     /// The assignments that [`Block::assignment`] numbers from 1.
     pub(super) assignments: Vec<Assignment>,
+    /// The configuration of vectors ([`Isa::configuration`]) where the unit begins, if it is known.
+    pub configuration: Option<u8>,
 }
 
 impl<I: Isa> Default for Blocks<I> {
@@ -177,6 +181,7 @@ impl<I: Isa> Default for Blocks<I> {
             alone: false,
             back: Vec::new(),
             assignments: Vec::new(),
+            configuration: None,
         }
     }
 }
@@ -214,6 +219,7 @@ impl<I: Isa> Blocks<I> {
             }
         }
         self.cut();
+        self.guess_configurations();
         self.connect(start);
         self.find_live();
         self.assign(start);
@@ -297,8 +303,30 @@ impl<I: Isa> Blocks<I> {
             label: None,
             placed: false,
             assignment: STANDARD,
+            configuration: None,
             hidden: false,
         })
+    }
+
+    /// Guesses each block's configuration of vectors: compilers place the instruction that sets it in front
+    /// of the code that needs it.
+    fn guess_configurations(&mut self) {
+        if !I::CONFIGURES {
+            return;
+        }
+        let mut last = self.configuration;
+        for block in &mut self.blocks {
+            block.configuration = last;
+            let items = &self.items[block.items()];
+            last = items.iter().rev().find_map(I::configuration).or(last);
+        }
+    }
+
+    /// The last configuration of vectors that the block at `start` sets.
+    fn configuration_after(&mut self, start: u64, source: &Source<'_, I>) -> Option<u8> {
+        self.items.clear();
+        self.read(start, source)?;
+        self.items.iter().rev().find_map(I::configuration)
     }
 
     /// Ends each block where the next begins.
@@ -446,6 +474,17 @@ pub fn translate<I: Isa>(
     translate_blocks(origin, buffers, blocks, start, mode)
 }
 
+/// Guesses the configuration of vectors at a place by blocks that lie before it, the nearest first.
+pub fn configuration_before<I: Isa>(
+    blocks: &mut Blocks<I>,
+    host: &Host,
+    lines: &CodeLines,
+    mut before: impl Iterator<Item = u64>,
+) -> Option<u8> {
+    let source = Source { host, lines, interpreter: None };
+    before.find_map(|start| blocks.configuration_after(start, &source))
+}
+
 /// Where the direct branch leads that ends the block at `start`, if it leads back, and how far.
 pub fn branch_back<I: Isa>(
     blocks: &mut Blocks<I>,
@@ -556,7 +595,9 @@ impl<'t, I: Isa> Translator<'t, I> {
         }
         if !(inner || inherits) {
             (self.modes, self.aligned, self.boxed) = (None, 0, 0);
+            (self.configured, self.length) = (None, None);
         }
+        self.guessed = block.configuration;
         self.enter(block, inner || inherits, label);
         (self.pc, self.block_start) = (block.start, block.start);
         if block.loop_head {

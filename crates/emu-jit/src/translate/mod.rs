@@ -21,7 +21,7 @@ mod pressure;
 mod rv64;
 mod vectors;
 
-pub use blocks::{Blocks, branch_back, ends_block, translate, translate_alone};
+pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
 use crate::image::words::{self, Word};
 use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, Slot, slot};
@@ -156,6 +156,30 @@ pub trait Isa: Guest + Sized {
     /// Whether NaNs that scalar operations give are always the same one, whatever the operands are.
     const CANONICAL_NANS: bool = false;
 
+    /// Whether there are vectors whose configuration an instruction sets.
+    const CONFIGURES: bool = false;
+
+    /// The configuration of vectors that an instruction sets, if it says so itself.
+    fn configuration(_item: &Self::Item) -> Option<u8> {
+        None
+    }
+
+    /// The configuration of vectors that a state has, if there is one.
+    fn configuration_of(_state: &State) -> Option<u8> {
+        None
+    }
+
+    /// Whether the interpreter must run the instruction of a [`Mark::context`] again if it faults, since that
+    /// leaves more than an address.
+    fn repeats(_context: u8) -> bool {
+        false
+    }
+
+    /// Writes the way of an instruction of vectors that goes through some of the elements.
+    fn lower_partly(_translator: &mut Translator<'_, Self>, _partly: &Partly) {
+        unreachable!("only RISC-V's vectors have such a way");
+    }
+
     /// Whether no block may end after an instruction.
     fn binds(_item: &Self::Item) -> bool {
         false
@@ -181,6 +205,11 @@ pub trait Isa: Guest + Sized {
     /// The lowest address that a load or store accesses; `None` for other instructions, and for literals,
     /// which are only read.
     fn accessed(item: &Self::Item, state: &State) -> Option<u64>;
+
+    /// The addresses that an instruction of vectors accesses, and how many bytes from each, if it does.
+    fn accessed_by_elements(_item: &Self::Item, _state: &State) -> Vec<(u64, u64)> {
+        Vec::new()
+    }
 
     /// The general registers that an instruction accesses.
     fn accesses(item: &Self::Item) -> Accesses;
@@ -212,6 +241,17 @@ pub trait Isa: Guest + Sized {
     fn invalidate_marked(translator: &mut Translator<'_, Self>, register: u8, slow: Label, back: Label);
 }
 
+/// An instruction of vectors that goes through some of the elements of its groups.
+#[derive(Clone, Copy)]
+pub struct Partly {
+    op: Op,
+    pc: u64,
+    configuration: u8,
+    wary: bool,
+    boxed: u32,
+    back: Label,
+}
+
 /// Code that lies after the unit's blocks.
 enum Cold {
     /// Follow a link, from a branch at `from`.
@@ -236,6 +276,8 @@ enum Cold {
     Look { record: Record },
     /// Change the host's modes of floating point to this MXCSR and come back.
     Modes { mxcsr: u32, back: Label },
+    /// An instruction of vectors where vl is not what the group has.
+    Partly(Partly),
     /// Go on at a block of the unit that has the guest's registers elsewhere, or the flags in memory.
     Reassign { to: u16, saves: bool, block: Label },
     /// The entry of a block that has the guest's registers elsewhere.
@@ -313,6 +355,13 @@ pub struct Translator<'t, I: Isa> {
     /// Bit per floating-point register of RISC-V: whether it is known to hold a number of single precision
     /// with ones above it.
     boxed: u32,
+    /// The configuration of vectors, if it is known here, where vstart is zero then; and vl, if it is.
+    configured: Option<u8>,
+    length: Option<u32>,
+    /// The configuration that the block is translated for if none is known.
+    guessed: Option<u8>,
+    /// Whether marks say that a fault is the interpreter's to look at.
+    repeats: bool,
     /// What the host has beyond x86-64-v3.
     features: Features,
     /// The lines that code was ever read from.
@@ -457,6 +506,10 @@ impl<'t, I: Isa> Translator<'t, I> {
             standard: false,
             aligned: 0,
             boxed: 0,
+            configured: None,
+            length: None,
+            guessed: None,
+            repeats: false,
             features: origin.features,
             lines: origin.lines,
             keying: origin.keying,
@@ -477,7 +530,7 @@ impl<'t, I: Isa> Translator<'t, I> {
         let guest = self.pc.wrapping_sub(self.unit.start) as i32;
         let code = self.base + self.a.position();
         let assignment = self.number();
-        let context = self.items.first().map_or(0, I::context);
+        let context = self.items.first().map_or(0, I::context) | u8::from(self.repeats);
         Mark { code, guest, flags: self.flags.form(), assignment, context }
     }
 
@@ -735,6 +788,11 @@ impl<'t, I: Isa> Translator<'t, I> {
                     self.record_call(record);
                     self.set_pc(record.next);
                     self.exit(ExitKind::Indirect, 0);
+                }
+                Cold::Partly(partly) => {
+                    self.items = &[];
+                    I::lower_partly(self, &partly);
+                    self.a.jump(partly.back);
                 }
                 Cold::Reassign { to, saves, block } => {
                     if saves {

@@ -150,6 +150,11 @@ fn vectors() {
 }
 
 #[test]
+fn wary_vectors() {
+    differ_rows(8, &[Extension::V], true);
+}
+
+#[test]
 fn compressed_instructions() {
     let kinds: Vec<(String, Kind<'_>)> = (0..24)
         .map(|n| n / 8 | n % 8 << 13)

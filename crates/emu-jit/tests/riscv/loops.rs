@@ -9,7 +9,7 @@ use crate::differ::{computes, turn};
 use crate::host::{LOG, engine_of};
 use crossdock_emu_guest::memory::Memory;
 use crossdock_emu_guest::rv64::action::{Action, Precision};
-use crossdock_emu_guest::rv64::{Interpreter, Row, Rv64, Support, TABLE, classify};
+use crossdock_emu_guest::rv64::{Extension, Interpreter, Row, Rv64, Support, TABLE, classify};
 use crossdock_emu_guest::{Exit, Host, State};
 use std::sync::atomic::AtomicU32;
 
@@ -35,14 +35,39 @@ fn rows() -> Vec<&'static Row> {
                 | Action::FromInteger { precision: Precision::Half, .. }
         )
     };
-    TABLE.iter().filter(|row| computes(row) || accesses(row)).filter(is_half).collect()
+    let scalar = |row: &&Row| row.extension != Extension::V;
+    TABLE.iter().filter(|row| computes(row) || accesses(row)).filter(is_half).filter(scalar).collect()
+}
+
+/// Rows of vectors, and some scalar ones. VSETVL would mostly set a reserved configuration.
+fn vector_rows() -> Vec<&'static Row> {
+    let is_vector = |row: &&Row| row.extension == Extension::V && row.name() != "VSETVL";
+    let sets = TABLE.iter().filter(|row| row.action == Action::SetVectors && row.name() != "VSETVL");
+    let vectors: Vec<&Row> = TABLE.iter().filter(is_vector).collect();
+    let mut all = vectors.clone();
+    all.extend(sets.cycle().take(vectors.len() / 6));
+    all.extend(rows().iter().step_by(4));
+    all
 }
 
 fn accesses(row: &Row) -> bool {
     matches!(
         row.action,
-        Action::Load { .. } | Action::Store { .. } | Action::LoadFloat { .. } | Action::StoreFloat { .. }
+        Action::Load { .. }
+            | Action::Store { .. }
+            | Action::LoadFloat { .. }
+            | Action::StoreFloat { .. }
+            | Action::VectorLoad
+            | Action::VectorStore
     )
+}
+
+/// Whether an instruction may write a general register.
+fn writes(row: &Row) -> bool {
+    match row.extension {
+        Extension::V => row.has_general_rd(),
+        _ => !matches!(row.action, Action::Store { .. } | Action::StoreFloat { .. }),
+    }
 }
 
 /// A random instruction of few registers, so that one depends on another.
@@ -58,6 +83,24 @@ fn instruction(random: &mut Random, rows: &[&Row], registers: &[u32]) -> u32 {
         if row.rounds() {
             word |= 7 << 12;
         }
+        let is_vector = row.extension == Extension::V;
+        if is_vector && row.action == Action::SetVectors {
+            // e8 to e64, mf2 to m2; vl is kept, all, from a register, or an immediate.
+            let vtype = (random.below(4) as u32) << 3 | random.pick(&[0, 0, 0, 1, 7]);
+            word = word & !(0xff << 20) | vtype << 20;
+            word &= !(0x700 << 20);
+            if row.name() == "VSETIVLI" {
+                word |= 3 << 30;
+            }
+        } else if is_vector {
+            // Groups begin at few registers, mostly where they may, and not at the mask.
+            for low in [7, 15, 20] {
+                let is_general = low == 15 && row.has_general_rs1();
+                if row.mask >> low & 31 == 0 && !is_general && !random.one_in(8) {
+                    word = word & !(31 << low) | (2 + 2 * random.below(6) as u32) << low;
+                }
+            }
+        }
         if accesses(row) {
             word = word & !(31 << 15) | POINTER << 15;
             // Once in a while, beyond the data.
@@ -65,8 +108,7 @@ fn instruction(random: &mut Random, rows: &[&Row], registers: &[u32]) -> u32 {
                 word &= !(31 << 15);
             }
         }
-        let writes_kept = [POINTER, COUNTER].contains(&(word >> 7 & 31))
-            && !matches!(row.action, Action::Store { .. } | Action::StoreFloat { .. });
+        let writes_kept = [POINTER, COUNTER].contains(&(word >> 7 & 31)) && writes(row);
         let is_known = classify(word).is_some_and(|found| std::ptr::eq(found, row));
         if is_known && !writes_kept && Support::of(word) == Support::Implemented {
             return word;
@@ -111,20 +153,35 @@ fn state(random: &mut Random) -> State {
     state.set_rv64_x(POINTER, DATA + DATA_SIZE as u64 / 2);
     state.set_rv64_x(COUNTER, 1 + random.below(6));
     state.set_fcsr(random.next() as u32 & 31);
+    state.vectors.registers = std::array::from_fn(|_| random.vector());
+    // Indexes of segments at v2 are small, so that they mostly lie in the data.
+    for v in &mut state.vectors.registers[2..8] {
+        *v &= 0x0000_00ff_0000_00ff_0000_00ff_0000_00ff;
+    }
+    state.vectors.vtype = random.below(4) << 3;
+    (state.vectors.vl, state.vectors.used) = (random.below(3), true);
     state.pc = CODE;
     state
 }
 
 #[test]
 fn loops_do_what_the_interpreter_does() {
+    compare(&rows());
+}
+
+#[test]
+fn loops_of_vectors_do_what_the_interpreter_does() {
+    compare(&vector_rows());
+}
+
+fn compare(rows: &[&Row]) {
     let _turn = turn();
-    let rows = rows();
     let mut engine = engine_of::<Rv64>();
     let mut random = Random(setting("CROSSDOCK_LOOPS_SEED", 1));
     let mut ends = [0; 2];
     for number in 0..setting("CROSSDOCK_LOOPS", 3000) {
         engine.translate_after(random.below(3) as u32);
-        let words = program(&mut random, &rows);
+        let words = program(&mut random, rows);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let before = state(&mut random);
         let contents: Vec<u8> = (0..DATA_SIZE).map(|_| random.next() as u8).collect();
@@ -153,7 +210,20 @@ fn loops_do_what_the_interpreter_does() {
             let differs = pairs.into_iter().filter(|(a, b, _)| a != b);
             differs.map(|(a, b, file)| format!("{file}{n}: {b:x}, interpreted {a:x}\n")).collect::<String>()
         };
-        let text: String = (0..32).map(what).collect();
+        let mut text: String = (0..32).map(what).collect();
+        for (n, (a, b)) in interpreted.vectors.registers.iter().zip(translated.vectors.registers).enumerate()
+        {
+            if *a != b {
+                text += &format!("v{n}: {b:032x}, interpreted {a:032x}\n");
+            }
+        }
+        let of = |state: &State| {
+            let v = &state.vectors;
+            [v.vl, v.vtype, v.vstart, v.vcsr.into(), v.used.into()]
+        };
+        if of(&interpreted) != of(&translated) {
+            text += &format!("vl ...: {:x?}, interpreted {:x?}\n", of(&translated), of(&interpreted));
+        }
         assert!(
             same && text.is_empty()
                 && (interpreted.pc, interpreted.fcsr()) == (translated.pc, translated.fcsr())

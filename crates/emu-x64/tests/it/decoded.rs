@@ -161,7 +161,7 @@ fn register_operands() {
 #[test]
 fn the_rest() {
     let m = Mem::at(Reg::RBP, 16);
-    let cases: [(&str, &dyn Fn(&mut Assembler)); 45] = [
+    let cases: [(&str, &dyn Fn(&mut Assembler)); 48] = [
         ("mov [rbp+10h],ah", &|x| x.store_ah(m)),
         ("mov ah,[rbp+10h]", &|x| x.load_ah(m)),
         ("lock xadd [rbp+10h],cl", &|x| x.lock_xadd(0, m, Reg::RCX)),
@@ -216,6 +216,13 @@ fn the_rest() {
         ("sha256msg2 xmm12,xmm3", &|x| x.sha(0xcd, Xmm(12), Xmm(3))),
         ("sha1rnds4 xmm15,xmm0,2", &|x| x.sha1_rounds(Xmm(15), Xmm(0), 2)),
         ("vpshufd xmm9,xmm10,0eeh", &|x| x.vpshufd(Xmm(9), Xmm(10), 0xee)),
+        ("vpaddd ymm9,ymm10,[rbp+10h]", &|x| {
+            x.vex_of_length(true, (Prefix::P66, Map::M0F, false, 0xfe), 9, 10, m.into());
+        }),
+        ("vpsllvq ymm1,ymm2,ymm3", &|x| {
+            x.vex_of_length(true, (Prefix::P66, Map::M0F38, true, 0x47), 1, 2, Xmm(3).into());
+        }),
+        ("bt [rbp+10h],rcx", &|x| x.bit_test_by(Size::Q, m, Reg::RCX)),
         ("vpbroadcastb xmm9,[rbp+10h]", &|x| x.vbroadcast(0, Xmm(9), m)),
         ("vpbroadcastq xmm1,xmm10", &|x| x.vbroadcast(3, Xmm(1), Xmm(10))),
         ("vpaddb xmm9,xmm10,[rel 9]; ret", &|x| {

@@ -63,6 +63,11 @@ fn rounded(value: i128, amount: u32, vxrm: u32) -> i128 {
     result + up
 }
 
+/// A product without carries.
+fn carryless(a: u64, b: u64) -> u128 {
+    (0..64).filter(|bit| b >> bit & 1 == 1).fold(0, |product, bit| product ^ u128::from(a) << bit)
+}
+
 /// What the arithmetic of elements needs of the registers.
 struct Modes {
     vxrm: u32,
@@ -217,6 +222,8 @@ fn compute(m: &mut Modes, operation: Arithmetic, width: u32, a: u64, b: u64, d: 
         Clz => u64::from(a.leading_zeros() - (64 - width)),
         Ctz => u64::from(a.trailing_zeros().min(width)),
         Cpop => a.count_ones().into(),
+        Clmul => carryless(a, b) as u64,
+        Clmulh => (carryless(a, b) >> 64) as u64,
     }
 }
 
@@ -225,7 +232,7 @@ pub(crate) fn run(s: &mut State, _: &Host, op: &Op) -> Step {
     let Some(Action::Vector(operation)) = row_of(op).map(|row| row.action) else { return s.undefined(op) };
     let shape = s.shape(op)?;
     let kind = kind(operation);
-    let (to, from2, from1) = shapes(s, op, kind, shape)?;
+    let (to, from2, from1) = shapes(s, op, operation, kind, shape)?;
     check(s, op, operation, kind, [to, from2, from1])?;
     let operand = scalar(s, op, operation);
     let mut modes = Modes { vxrm: s.vectors.vcsr >> 1, saturated: false };
@@ -279,10 +286,18 @@ pub(crate) fn run(s: &mut State, _: &Host, op: &Op) -> Step {
 }
 
 /// The shapes of the destination, of vs2 and of vs1.
-fn shapes(s: &mut State, op: &Op, kind: Kind, shape: Shape) -> Result<(Shape, Shape, Shape), Leave> {
+fn shapes(
+    s: &mut State,
+    op: &Op,
+    operation: Arithmetic,
+    kind: Kind,
+    shape: Shape,
+) -> Result<(Shape, Shape, Shape), Leave> {
     let doubles = matches!(kind, Kind::Wide | Kind::WideBoth | Kind::Narrow);
     s.require(op, !doubles || shape.sew < 3 && shape.lmul < 3)?;
     s.require(op, kind != Kind::WideReduction || shape.sew < 3)?;
+    let is_carryless = matches!(operation, Arithmetic::Clmul | Arithmetic::Clmulh);
+    s.require(op, !is_carryless || shape.sew == 3)?;
     if let Kind::Extension(by) = kind {
         s.require(op, shape.sew >= by && shape.lmul - by as i32 >= -3)?;
     }

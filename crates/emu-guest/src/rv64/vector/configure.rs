@@ -2,6 +2,7 @@
 
 use super::element::{Shape, VILL, VLENB};
 use crate::exit::{Flow, Step};
+use crate::memory::Memory;
 use crate::op::{Host, Op};
 use crate::state::{State, Vectors};
 
@@ -42,6 +43,15 @@ impl Vectors {
         }
         self.vstart &= 8 * VLENB - 1;
     }
+}
+
+/// Whether an instruction of vectors that accesses no memory when vl is zero is one with this vtype: its
+/// groups begin and overlap as they may. What depends on vstart and the rounding mode is left out.
+pub fn accepts(op: &Op, vtype: u64) -> bool {
+    let host = Host { memory: Memory::NOTHING, counter: || 0, executable: |_| None };
+    let mut state = State::default();
+    state.vectors.vtype = vtype;
+    op.execute(&mut state, &host).is_ok()
 }
 
 const VSTART: u32 = 0x008;

@@ -10,6 +10,7 @@ use crate::exit::{Flow, Leave, Step};
 use crate::memory::{Access, Fault, untagged};
 use crate::op::{Host, Op};
 use crate::state::State;
+use alloc::vec::Vec;
 
 /// How an instruction goes through memory.
 struct Walk {
@@ -147,6 +148,18 @@ fn transfer(s: &mut State, host: &Host, op: &Op, loads: bool) -> Step {
     }
     s.end_vector();
     Ok(Flow::Next)
+}
+
+/// Where an access of vectors may go: an address and a number of bytes for each element.
+pub fn accessed(state: &State, op: &Op) -> Vec<(u64, u64)> {
+    let mut s = state.clone();
+    let Ok(walk) = walk(&mut s, op, !op.bit(5)) else { return Vec::new() };
+    let base = s.gpr[usize::from(op.rn)];
+    let offset = |i: u64| match walk.indexes {
+        Some(size) => s.element(vs2(op), i, size),
+        None => i.wrapping_mul(walk.stride),
+    };
+    (0..walk.elements).map(|i| (base.wrapping_add(offset(i)), walk.fields << walk.size)).collect()
 }
 
 /// VLE8 and its kin.

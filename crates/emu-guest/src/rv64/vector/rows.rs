@@ -1,6 +1,6 @@
 //! The encodings of vectors.
 
-use crate::rv64::action::{Action, Arithmetic, Mask, Permute, VectorFloat};
+use crate::rv64::action::{Action, Arithmetic, Crypto, Mask, Permute, VectorFloat};
 use crate::rv64::row::{Extension, Immediate, Row, Use};
 use crate::short::Short;
 use Action::{Vector as A, VectorFloat as F, VectorMask as M, VectorPermute as P};
@@ -16,6 +16,8 @@ const FVF: u32 = 5;
 const MVX: u32 = 6;
 
 const OP_V: u32 = 0x57;
+/// The opcode of cryptography.
+const OP_VE: u32 = 0x77;
 
 const fn base(mask: u32, value: u32, name: &str, action: Action, uses: [Use; 4]) -> Row {
     Row {
@@ -44,6 +46,12 @@ const fn uses_of(funct3: u32) -> [Use; 4] {
 /// An operation of vectors by funct6 and funct3.
 const fn row(funct6: u32, funct3: u32, name: &str, action: Action) -> Row {
     base(0xfc00_707f, funct6 << 26 | funct3 << 12 | OP_V, name, action, uses_of(funct3))
+}
+
+/// An operation of cryptography, without a mask.
+const fn crypto(funct6: u32, name: &str, operation: Crypto) -> Row {
+    let value = funct6 << 26 | 1 << 25 | MVV << 12 | OP_VE;
+    base(0xfe00_707f, value, name, Action::VectorCrypto(operation), [Use::None; 4])
 }
 
 /// The same with vm fixed.
@@ -417,6 +425,31 @@ pub(in crate::rv64) const ROWS: &[Row] = &[
     with_vs1(21, row(0b010010, FVV, "VFNCVT.ROD", F(VectorFloat::Convert))),
     with_vs1(22, row(0b010010, FVV, "VFNCVT.RTZXU", F(VectorFloat::Convert))),
     with_vs1(23, row(0b010010, FVV, "VFNCVT.RTZX", F(VectorFloat::Convert))),
+    with_vs1(0, crypto(0b101000, "VAESDM.VV", Crypto::AesDecrypt)),
+    with_vs1(0, crypto(0b101001, "VAESDM.VS", Crypto::AesDecrypt)),
+    with_vs1(1, crypto(0b101000, "VAESDF.VV", Crypto::AesDecryptLast)),
+    with_vs1(1, crypto(0b101001, "VAESDF.VS", Crypto::AesDecryptLast)),
+    with_vs1(2, crypto(0b101000, "VAESEM.VV", Crypto::AesEncrypt)),
+    with_vs1(2, crypto(0b101001, "VAESEM.VS", Crypto::AesEncrypt)),
+    with_vs1(3, crypto(0b101000, "VAESEF.VV", Crypto::AesEncryptLast)),
+    with_vs1(3, crypto(0b101001, "VAESEF.VS", Crypto::AesEncryptLast)),
+    with_vs1(16, crypto(0b101000, "VSM4R.VV", Crypto::Sm4Rounds)),
+    with_vs1(16, crypto(0b101001, "VSM4R.VS", Crypto::Sm4Rounds)),
+    with_vs1(7, crypto(0b101001, "VAESZ.VS", Crypto::AesAdd)),
+    with_vs1(17, crypto(0b101000, "VGMUL.VV", Crypto::GhashMultiply)),
+    crypto(0b100010, "VAESKF1.VI", Crypto::AesKey128),
+    crypto(0b101010, "VAESKF2.VI", Crypto::AesKey256),
+    crypto(0b101100, "VGHSH.VV", Crypto::Ghash),
+    crypto(0b100001, "VSM4K.VI", Crypto::Sm4Key),
+    crypto(0b101011, "VSM3C.VI", Crypto::Sm3Rounds),
+    crypto(0b100000, "VSM3ME.VV", Crypto::Sm3Schedule),
+    crypto(0b101101, "VSHA2MS.VV", Crypto::Sha2Schedule),
+    crypto(0b101110, "VSHA2CH.VV", Crypto::Sha2High),
+    crypto(0b101111, "VSHA2CL.VV", Crypto::Sha2Low),
+    row(0b001100, MVV, "VCLMUL.VV", A(Arithmetic::Clmul)),
+    row(0b001100, MVX, "VCLMUL.VX", A(Arithmetic::Clmul)),
+    row(0b001101, MVV, "VCLMULH.VV", A(Arithmetic::Clmulh)),
+    row(0b001101, MVX, "VCLMULH.VX", A(Arithmetic::Clmulh)),
     base(0x8000_707f, 7 << 12 | OP_V, "VSETVLI", Action::SetVectors, [Use::General, Use::General, Use::None, Use::None]),
     base(0xc000_707f, 3 << 30 | 7 << 12 | OP_V, "VSETIVLI", Action::SetVectors, [Use::General, Use::None, Use::None, Use::None]),
     base(0xfe00_707f, 0x8000_0000 | 7 << 12 | OP_V, "VSETVL", Action::SetVectors, [Use::General, Use::General, Use::General, Use::None]),

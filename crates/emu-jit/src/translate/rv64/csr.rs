@@ -4,7 +4,7 @@
 //! The flags are those of FPSR and of the host's MXCSR together; FPSR has them in Arm's order, the reverse.
 
 use super::Translator;
-use crate::layout::{FPCR, FPSR, Slot, slot};
+use crate::layout::{FPCR, FPSR, Slot, VL, slot};
 use crate::mxcsr;
 use crate::translate::operands::SINK;
 use crate::translate::{Lowered, ONE};
@@ -14,6 +14,8 @@ use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
 
 const FFLAGS: u32 = 1;
 const FRM: u32 = 2;
+const VL_CSR: u32 = 0xc20;
+const VLENB: u32 = 0xc22;
 /// The flags in FPSR.
 const FLAGS: i32 = 31;
 /// Those that the host raises by itself: all but invalid operations, which the interpreter handles.
@@ -26,6 +28,13 @@ impl Translator<'_> {
             !matches!(action, Action::Csr(Csr::Write) | Action::CsrImmediate(Csr::Write)) && item.rs1() == 0;
         match (item.csr(), action) {
             (FFLAGS, _) if only_reads => self.read_flags(item),
+            (VL_CSR, _) if only_reads => {
+                let t = self.result(item.rd, Reg::RAX);
+                self.a.mov(Size::Q, t, VL);
+                self.put(item.rd, t);
+            }
+            // The bytes of a vector register.
+            (VLENB, _) if only_reads => self.put_constant(item.rd, 16),
             (FRM, _) if only_reads => {
                 let t = self.result(item.rd, Reg::RAX);
                 self.a.mov(Size::D, t, FPCR);

@@ -11,9 +11,9 @@ use crate::translate::operands::{PartPlace, SINK, ZERO, half};
 use crate::translate::vectors::scalar::scalar_size;
 use crate::translate::{Cold, Lowered, ONE};
 use crate::unit::EXACT;
-use crossdock_emu_guest::rv64::Instruction;
 use crossdock_emu_guest::rv64::action::{Action, Float, Precision};
-use crossdock_emu_x64::{Alu, Cc, Map, Prefix, Reg, Size, Xmm};
+use crossdock_emu_guest::rv64::{Instruction, immediate};
+use crossdock_emu_x64::{Alu, Cc, Map, Prefix, Reg, Shift, Size, Xmm};
 
 // Opcodes of the host.
 const AND: u8 = 0xdb;
@@ -54,7 +54,7 @@ impl Translator<'_> {
     }
 
     /// Leaves if a register does not hold a single with ones above it. Changes rax and EFLAGS.
-    fn unbox(&mut self, register: u8) {
+    pub(super) fn unbox(&mut self, register: u8) {
         if self.boxed >> register & 1 == 1 {
             return;
         }
@@ -70,7 +70,7 @@ impl Translator<'_> {
             }
             PartPlace::Lane(..) => {
                 self.part_bits(Reg::RAX, half(register));
-                self.a.shift_imm(crossdock_emu_x64::Shift::Sar, Size::Q, Reg::RAX, 32);
+                self.a.shift_imm(Shift::Sar, Size::Q, Reg::RAX, 32);
                 self.a.alu_imm(Alu::Cmp, Size::Q, Reg::RAX, -1);
             }
         }
@@ -151,7 +151,21 @@ impl Translator<'_> {
                 self.set_boxed(item.rd, !double);
                 return ONE;
             }
-            Float::Class | Float::Round | Float::RoundInexact | Float::LoadImmediate => return Lowered::No,
+            Float::LoadImmediate => {
+                let bits = immediate(item.rs1(), double);
+                if bits == 0 || double {
+                    self.a.mov_imm(Reg::RAX, bits);
+                } else {
+                    self.a.mov_imm(Reg::RAX, bits | u64::MAX << 32);
+                }
+                self.part_from_bits(d, Reg::RAX);
+                self.set_boxed(item.rd, !double);
+                return ONE;
+            }
+            Float::Class => {
+                self.classify(item, double);
+                return ONE;
+            }
             Float::Minm | Float::Maxm => return Lowered::No,
             _ => {}
         }
@@ -167,6 +181,10 @@ impl Translator<'_> {
                 | Float::Nmsub
                 | Float::Nmadd
         );
+        let mode = host_mode(item);
+        if matches!(operation, Float::Round | Float::RoundInexact) && mode.is_none() {
+            return Lowered::No;
+        }
         let is_sign = matches!(operation, Float::Sgnj | Float::Sgnjn | Float::Sgnjx);
         if rounds && !rounds_to_nearest(item) || !is_sign && !self.host_float() {
             return Lowered::No;
@@ -189,6 +207,17 @@ impl Translator<'_> {
             Float::Nmsub => self.scalar_fused(double, [false, true], [d, n, m, a]),
             Float::Nmadd => self.scalar_fused(double, [true, true], [d, n, m, a]),
             Float::Sgnj | Float::Sgnjn | Float::Sgnjx => self.sign(operation, double, d, n, m),
+            Float::Round | Float::RoundInexact => {
+                let way = self.nan_way();
+                let a = self.vget(n, X0);
+                // VROUNDSS, VROUNDSD; bit 3 keeps inexactness from being raised.
+                let quiet = if operation == Float::Round { 8 } else { 0 };
+                let mode = [0, 2, 1, 3][usize::from(mode.unwrap_or(0))];
+                self.a.vp3a(0x0a + u8::from(double), X0, a, a, mode | quiet);
+                self.unless_nan(double, X0, way);
+                self.vput(d, X0);
+                self.way_ends(way);
+            }
             Float::Min => self.scalar_extreme(double, false, d, n, m),
             Float::Max => self.scalar_extreme(double, true, d, n, m),
             _ => {
@@ -198,6 +227,39 @@ impl Translator<'_> {
         }
         self.set_boxed(item.rd, !double);
         ONE
+    }
+
+    /// FCLASS: of normal numbers and zeros; the others are the interpreter's.
+    fn classify(&mut self, item: &Instruction, double: bool) {
+        if !double {
+            self.unbox(item.rn);
+        }
+        let (back, slow) = self.slow_way();
+        let size = scalar_size(double);
+        self.part_bits(Reg::RAX, half(item.rn));
+        // Twice the number has no sign; rdx = the class of a normal number, by the sign, which is the carry.
+        self.a.mov_imm(Reg::RDX, 1 << 6);
+        self.a.mov_imm(Reg::RCX, 1 << 1);
+        self.a.alu(Alu::Add, size, Reg::RAX, Reg::RAX);
+        self.a.cmov(Cc::B, Size::D, Reg::RDX, Reg::RCX);
+        self.a.test(size, Reg::RAX, Reg::RAX);
+        let zero = self.a.label();
+        self.a.jump_if(Cc::E, zero);
+        self.a.shift_imm(Shift::Shr, size, Reg::RAX, if double { 53 } else { 24 });
+        self.a.alu_imm(Alu::Sub, Size::D, Reg::RAX, 1);
+        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RAX, if double { 0x7fe } else { 0xfe });
+        self.a.jump_if(Cc::Ae, slow);
+        let end = self.a.label();
+        self.a.jump(end);
+        self.a.bind(zero);
+        // The class of zero: 1 << 4, or 1 << 3 with a sign.
+        self.a.alu_imm(Alu::Cmp, Size::D, Reg::RDX, 2);
+        self.a.mov_imm(Reg::RDX, 1 << 4);
+        self.a.mov_imm(Reg::RCX, 1 << 3);
+        self.a.cmov(Cc::E, Size::D, Reg::RDX, Reg::RCX);
+        self.a.bind(end);
+        self.put(item.rd, Reg::RDX);
+        self.a.bind(back);
     }
 
     /// FSGNJ, FSGNJN, FSGNJX; with two equal operands FMV, FNEG, FABS.

@@ -1,6 +1,7 @@
 //! Integer arithmetic.
 
 use super::Translator;
+use crate::layout::{X0, X1};
 use crate::translate::alu::Operand;
 use crate::translate::operands::{SINK, ZERO};
 use crate::translate::{Lowered, ONE};
@@ -57,6 +58,36 @@ impl Translator<'_> {
             _ => return Lowered::No,
         }
         ONE
+    }
+
+    /// CLMUL, CLMULH and CLMULR: the low half of the product without carries, the bits from 64 on, and those
+    /// from 63 on.
+    fn carryless_product(&mut self, item: &Instruction, kind: Compute) {
+        let n = self.get(item.rn, Reg::RAX);
+        self.a.vmov_from(Size::Q, X0, n);
+        let m = self.get(item.rm, Reg::RAX);
+        self.a.vmov_from(Size::Q, X1, m);
+        // VPCLMULQDQ.
+        self.a.vp3a(0x44, X0, X0, X1, 0);
+        if kind != Compute::Clmulh {
+            self.a.vmov_to(Size::Q, Reg::RAX, X0);
+        }
+        if kind != Compute::Clmul {
+            // VPSRLDQ.
+            self.a.vshift_imm(0x73, 3, X0, X0, 8);
+            self.a.vmov_to(Size::Q, Reg::RDX, X0);
+        }
+        let result = match kind {
+            Compute::Clmul => Reg::RAX,
+            Compute::Clmulh => Reg::RDX,
+            _ => {
+                self.a.shift_imm(Shift::Shr, Size::Q, Reg::RAX, 63);
+                self.a.alu(Alu::Add, Size::Q, Reg::RDX, Reg::RDX);
+                self.a.alu(Alu::Or, Size::Q, Reg::RAX, Reg::RDX);
+                Reg::RAX
+            }
+        };
+        self.put(item.rd, result);
     }
 
     /// The next instruction, if it computes with the current one's result alone, into the same register.
@@ -248,6 +279,10 @@ impl Translator<'_> {
                 self.with_bit(kind, rd, n);
             }
             Compute::Zero => self.put_constant(rd, 0),
+            Compute::Clmul | Compute::Clmulh | Compute::Clmulr if self.features.pclmul => {
+                self.clobber();
+                self.carryless_product(item, kind);
+            }
             _ => return Lowered::No,
         }
         ONE
@@ -551,7 +586,15 @@ impl Translator<'_> {
                 self.copy(Size::Q, t, n);
                 self.a.bswap(Size::Q, t);
             }
-            Unary::OrcB => return Lowered::No,
+            Unary::OrcB => {
+                // Ones in the bytes that are not zero.
+                let a = self.get(n, Reg::RAX);
+                self.a.vmov_from(Size::Q, X0, a);
+                self.a.vp(0xef, X1, X1, X1);
+                self.a.vp(0x74, X0, X0, X1);
+                self.a.vmov_to(Size::Q, t, X0);
+                self.a.not(Size::Q, t);
+            }
             _ => {
                 self.clobber();
                 match kind {

@@ -1,15 +1,17 @@
 //! RV64 as the translator's planner sees it.
 
 use super::Translator;
+use super::vector::{configuration, is_configuration};
 use crate::layout::Assignment;
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses};
 use crate::translate::condition::Condition;
 use crate::translate::operands::{SINK, ZERO, half};
-use crate::translate::{Class, ENDS, End, FAULTS, Isa, VECTORS};
+use crate::translate::{Class, ENDS, End, FAULTS, Isa, Partly, VECTORS};
+use alloc::vec::Vec;
 use crossdock_emu_guest::guest::Words;
 use crossdock_emu_guest::rv64::action::{Action, Csr};
 use crossdock_emu_guest::rv64::registers::{RA, T0};
-use crossdock_emu_guest::rv64::{Instruction, Rv64, Upper, features};
+use crossdock_emu_guest::rv64::{Instruction, Rv64, Upper, accessed, features};
 use crossdock_emu_guest::{Op, State};
 use crossdock_emu_x64::Label;
 
@@ -88,6 +90,30 @@ impl Isa for Rv64 {
 
     const CANONICAL_NANS: bool = true;
 
+    const CONFIGURES: bool = true;
+
+    fn configuration(item: &Instruction) -> Option<u8> {
+        let sets = item.action == Some(Action::SetVectors);
+        if sets { configuration(item.code) } else { None }
+    }
+
+    fn configuration_of(state: &State) -> Option<u8> {
+        // All others are reserved.
+        u8::try_from(state.vectors.vtype).ok().filter(|&vtype| is_configuration(vtype))
+    }
+
+    fn context(item: &Instruction) -> u8 {
+        matches!(item.action, Some(Action::VectorLoad | Action::VectorStore)).into()
+    }
+
+    fn repeats(context: u8) -> bool {
+        context != 0
+    }
+
+    fn lower_partly(translator: &mut Translator<'_>, partly: &Partly) {
+        translator.vector_partly(partly);
+    }
+
     fn class(item: &Instruction) -> Class {
         let bit = |is: bool, bit: u8| if is { bit } else { 0 };
         let floats = item.floats.contains(&true);
@@ -123,6 +149,13 @@ impl Isa for Rv64 {
             Some(Action::ZeroBlock | Action::TouchBlock) => Some(address & !(features::BLOCK - 1)),
             action if accesses_memory(action) => Some(address),
             _ => None,
+        }
+    }
+
+    fn accessed_by_elements(item: &Instruction, state: &State) -> Vec<(u64, u64)> {
+        match item.action {
+            Some(Action::VectorLoad | Action::VectorStore) => accessed(state, &item.op),
+            _ => Vec::new(),
         }
     }
 

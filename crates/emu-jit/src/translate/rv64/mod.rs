@@ -9,6 +9,7 @@ mod csr;
 mod float;
 mod integer;
 mod isa;
+mod vector;
 
 use super::{Lowered, ONE};
 use crossdock_emu_guest::rv64::action::Action;
@@ -32,6 +33,7 @@ impl Translator<'_> {
                 if item.floats[0] {
                     self.set_boxed(item.rd, false);
                 }
+                self.forget_configuration();
                 1
             }
         }
@@ -69,6 +71,14 @@ impl Translator<'_> {
             | Action::FromInteger { .. }
             | Action::Convert { .. } => self.float(item, action),
             Action::Csr(_) | Action::CsrImmediate(_) => self.csr(item, action),
+            Action::SetVectors
+            | Action::Vector(_)
+            | Action::VectorFloat(_)
+            | Action::VectorMask(_)
+            | Action::VectorPermute(_)
+            | Action::VectorCrypto(_)
+            | Action::VectorLoad
+            | Action::VectorStore => self.vector(item, action),
             _ => Lowered::No,
         }
     }

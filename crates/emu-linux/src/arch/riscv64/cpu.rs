@@ -23,11 +23,17 @@ pub(super) fn info(cpus: u32) -> Vec<u8> {
 const EXTENSIONS: u64 = {
     const FD: u32 = 0;
     const C: u32 = 1;
+    const V: u32 = 2;
     const ZBA: u32 = 3;
     const ZBB: u32 = 4;
     const ZBS: u32 = 5;
     const ZICBOZ: u32 = 6;
     const ZBC: u32 = 7;
+    const ZVBB: u32 = 17;
+    const ZVBC: u32 = 18;
+    const ZVKB: u32 = 19;
+    const ZVKNED: u32 = 21;
+    const ZVKNHA: u32 = 22;
     const ZFH: u32 = 27;
     const ZFHMIN: u32 = 28;
     const ZIHINTNTL: u32 = 29;
@@ -35,6 +41,11 @@ const EXTENSIONS: u64 = {
     const ZACAS: u32 = 34;
     const ZICOND: u32 = 35;
     const ZIHINTPAUSE: u32 = 36;
+    const ZVE32X: u32 = 37;
+    const ZVE32F: u32 = 38;
+    const ZVE64X: u32 = 39;
+    const ZVE64F: u32 = 40;
+    const ZVE64D: u32 = 41;
     const ZIMOP: u32 = 42;
     const ZCA: u32 = 43;
     const ZCB: u32 = 44;
@@ -46,9 +57,20 @@ const EXTENSIONS: u64 = {
     const ZAAMO: u32 = 56;
     const ZALRSC: u32 = 57;
     const ZABHA: u32 = 58;
-    const ALL: [u32; 25] = [
+    const ALL: [u32; 36] = [
         FD,
         C,
+        V,
+        ZVBB,
+        ZVBC,
+        ZVKB,
+        ZVKNED,
+        ZVKNHA,
+        ZVE32X,
+        ZVE32F,
+        ZVE64X,
+        ZVE64F,
+        ZVE64D,
         ZBA,
         ZBB,
         ZBS,
@@ -92,10 +114,8 @@ enum Kind {
 
 /// The value of a key; `None` for keys that are not known.
 fn value(key: u64) -> Option<(u64, Kind)> {
-    /// Misaligned accesses are as fast as aligned ones.
+    /// Misaligned accesses are as fast as aligned ones, those of vectors, too.
     const FAST: u64 = 3;
-    /// There are no vectors.
-    const UNSUPPORTED: u64 = 4;
     Some(match key {
         // MVENDORID, MARCHID, MIMPID.
         0..=2 => (0, Kind::Value),
@@ -111,8 +131,7 @@ fn value(key: u64) -> Option<(u64, Kind)> {
         // TIME_CSR_FREQ: nanoseconds.
         8 => (1_000_000_000, Kind::Value),
         // MISALIGNED_SCALAR_PERF, MISALIGNED_VECTOR_PERF.
-        9 => (FAST, Kind::Value),
-        10 => (UNSUPPORTED, Kind::Value),
+        9 | 10 => (FAST, Kind::Value),
         // ZICBOM_BLOCK_SIZE.
         12 => (BLOCK, Kind::Value),
         _ => return None,
@@ -180,13 +199,23 @@ mod tests {
     #[test]
     fn cpuinfo_names_the_extensions() {
         let text = String::from_utf8(info(2)).expect("text");
-        assert!(text.starts_with("processor\t: 0\nhart\t\t: 0\nisa\t\t: rv64imafdc_"), "{text}");
-        assert_eq!(text.matches("hart isa\t: rv64imafdc_").count(), 2);
+        assert!(text.starts_with("processor\t: 0\nhart\t\t: 0\nisa\t\t: rv64imafdcv_"), "{text}");
+        assert_eq!(text.matches("hart isa\t: rv64imafdcv_").count(), 2);
     }
 
     #[test]
     fn what_is_probed_is_what_cpuinfo_says() {
-        for (bit, name) in [(3, "zba"), (4, "zbb"), (5, "zbs"), (27, "zfh"), (32, "zfa"), (34, "zacas")] {
+        for (bit, name) in [
+            (3, "zba"),
+            (4, "zbb"),
+            (5, "zbs"),
+            (27, "zfh"),
+            (32, "zfa"),
+            (34, "zacas"),
+            (17, "zvbb"),
+            (19, "zvkb"),
+            (30, "zvfh"),
+        ] {
             assert_eq!(EXTENSIONS >> bit & 1 == 1, ISA.split('_').any(|one| one == name), "{name}");
         }
         assert_eq!(EXTENSIONS >> 2 & 1 == 1, ISA.starts_with("rv64imafdcv"));

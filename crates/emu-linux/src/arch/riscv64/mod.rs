@@ -190,19 +190,28 @@ fn flush_icache([start, end, flags, ..]: [u64; 6]) -> Result<i64, Errno> {
     Ok(0)
 }
 
-/// prctl(2): features that this CPU does not have, and who flushes instruction caches.
+/// prctl(2): features that this CPU does not have, vectors, which are always on, and who flushes instruction
+/// caches.
 fn prctl(a: &[u64; 6]) -> Option<Result<i64, Errno>> {
     const PR_SET_TAGGED_ADDR_CTRL: u64 = 55;
     const PR_GET_TAGGED_ADDR_CTRL: u64 = 56;
     const PR_RISCV_V_SET_CONTROL: u64 = 69;
     const PR_RISCV_V_GET_CONTROL: u64 = 70;
+    /// PR_RISCV_V_VSTATE_CTRL_ON, and where the setting for the next program lies.
+    const ON: u64 = 2;
+    const OFF: u64 = 1;
+    const NEXT: u32 = 2;
     /// FENCE.I is heeded by all threads in any case.
     const PR_RISCV_SET_ICACHE_FLUSH_CTX: u64 = 71;
     Some(match a[0] as u32 as u64 {
-        PR_SET_TAGGED_ADDR_CTRL
-        | PR_GET_TAGGED_ADDR_CTRL
-        | PR_RISCV_V_SET_CONTROL
-        | PR_RISCV_V_GET_CONTROL => Err(errno::EINVAL),
+        PR_SET_TAGGED_ADDR_CTRL | PR_GET_TAGGED_ADDR_CTRL => Err(errno::EINVAL),
+        PR_RISCV_V_GET_CONTROL => Ok(ON.cast_signed()),
+        // Vectors cannot be turned off, neither here nor for the next program.
+        PR_RISCV_V_SET_CONTROL => match (a[1] & 3, a[1] >> NEXT & 3, a[1] >> 5) {
+            (0 | ON, 0 | ON, 0) => Ok(0),
+            (OFF, _, 0) => Err(errno::EPERM),
+            _ => Err(errno::EINVAL),
+        },
         PR_RISCV_SET_ICACHE_FLUSH_CTX if a[1] <= 1 && a[2] <= 1 => Ok(0),
         PR_RISCV_SET_ICACHE_FLUSH_CTX => Err(errno::EINVAL),
         _ => return None,
