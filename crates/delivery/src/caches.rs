@@ -58,8 +58,8 @@ fn shown(text: &str) -> String {
     fields.map(AsRef::as_ref).collect::<Vec<&str>>().join(",")
 }
 
-/// The fields of a cache, with the names of attributes as buildx reads them: in small letters, without spaces.
-/// The error does not quote the text, which may hold a token.
+/// The fields of a cache, with the names of attributes as buildx reads them, in small letters and without
+/// spaces. The error does not quote the text, which may hold a token.
 fn fields_of(text: &str) -> Result<Vec<String>> {
     let wrong = |_| anyhow::anyhow!("its fields cannot be read: check the quotes");
     let fields = csv(text).map_err(wrong)?.into_iter().map(|field| match field.split_once('=') {
@@ -83,6 +83,11 @@ fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -
     }
     let fields: HashMap<&str, &str> =
         fields.iter().map(|field| field.split_once('=').unwrap_or((field, ""))).collect();
+    let ignore_error = match fields.get("ignore-error") {
+        Some(value) => boolean(value)
+            .with_context(|| format!("{flag} {text}: ignore-error={value} is neither true nor false"))?,
+        None => false,
+    };
     let needs =
         |name: &str| fields.get(name).copied().with_context(|| format!("{flag} {text}: {name}= is missing"));
     let tag = fields.get("tag").map(ToString::to_string);
@@ -96,14 +101,22 @@ fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -
         "inline" => bail!("{flag} {text}: give the image as type=registry,ref=NAME"),
         kind @ ("gha" | "s3") => {
             let place = ServicePlace::of_fields(kind, &fields, variables);
-            match place.with_context(|| format!("{flag} {text}"))? {
-                Some(place) => Place::Service(place),
-                None => {
-                    say(&format!(
-                        "warning: {flag} {text} has no effect: this is no job of GitHub Actions, or the step does not have its token (ACTIONS_RUNTIME_TOKEN)"
-                    ));
+            let no_effect = |reason: &str| say(&format!("warning: {flag} {text} has no effect: {reason}"));
+            let may_fail = flag == "--cache-from" || ignore_error;
+            match place.with_context(|| format!("{flag} {text}")) {
+                Ok(Some(place)) => Place::Service(place),
+                Ok(None) => {
+                    no_effect(
+                        "this is no job of GitHub Actions, or the step does not have its token (ACTIONS_RUNTIME_TOKEN)",
+                    );
                     return Ok(None);
                 }
+                // A job for a stranger's change has no keys.
+                Err(error) if may_fail => {
+                    no_effect(&error.root_cause().to_string());
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
             }
         }
         "azblob" => {
@@ -119,11 +132,6 @@ fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -
         }
         "max" => true,
         other => bail!("{flag} {text}: mode={other} is neither min nor max"),
-    };
-    let ignore_error = match fields.get("ignore-error") {
-        Some(value) => boolean(value)
-            .with_context(|| format!("{flag} {text}: ignore-error={value} is neither true nor false"))?,
-        None => false,
     };
     Ok(Some(Export { place, all, ignore_error }))
 }

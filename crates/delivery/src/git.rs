@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use crossdock_builder::git::GitSource;
 use crossdock_builder::{Secret, Secrets, without_password};
 use tempfile::NamedTempFile;
@@ -28,13 +26,27 @@ pub struct Checkout<'a> {
 /// What git is given to open a repository.
 #[derive(Default)]
 struct Login {
-    /// The addresses that get a header, and the header.
-    header: Option<(String, Secret)>,
+    /// The addresses that get a secret, and the secret.
+    secret: Option<(String, Sent)>,
     /// The socket of an SSH agent.
     agent: Option<PathBuf>,
     /// Keys of hosts.
     known_hosts: Option<NamedTempFile>,
 }
+
+/// How a secret is sent.
+enum Sent {
+    /// As the password of `x-access-token`, to a server that asks for one.
+    Password(Secret),
+    /// As a header, with every request.
+    Header(Secret),
+}
+
+/// The variable by which git's helper gets the password.
+const PASSWORD: &str = "CROSSDOCK_GIT_PASSWORD";
+
+/// A helper of git for one host (gitcredentials(7)); git hands it on to no other host.
+const HELPER: &str = "!f() { test \"$1\" = get && echo username=x-access-token && echo \"password=$CROSSDOCK_GIT_PASSWORD\"; }; f";
 
 impl Login {
     /// Asks for the secrets of a repository: those for its host before those for all (BuildKit, "Build
@@ -81,12 +93,11 @@ impl Login {
             let text = std::str::from_utf8(&secret.0).ok().map(str::trim_end);
             let text = text.filter(|text| !text.is_empty() && !text.contains(['\r', '\n', '\0']));
             let text = text.with_context(|| format!("the secret {id} is not one line of text"))?;
-            let value = match is_token {
-                true => format!("basic {}", STANDARD.encode(format!("x-access-token:{text}"))),
-                false => text.to_string(),
+            let sent = match is_token {
+                true => Sent::Password(Secret(text.as_bytes().to_vec())),
+                false => Sent::Header(Secret(format!("Authorization: {text}").into_bytes())),
             };
-            let header = Secret(format!("Authorization: {value}").into_bytes());
-            login.header = Some((format!("{scheme}://{host}/"), header));
+            login.secret = Some((format!("{scheme}://{host}/"), sent));
             break;
         }
         Ok(login)
@@ -94,14 +105,22 @@ impl Login {
 
     /// Hands it to a command by its environment, which other users cannot read.
     fn hand_to(&self, command: &mut Command) {
-        if let Some((place, header)) = &self.header {
+        if let Some((place, sent)) = &self.secret {
             let given = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|count| count.parse().ok());
             let count: usize = given.unwrap_or(0);
-            // Git sends the header wherever it is redirected to, so it must not follow.
-            let options = [
-                (format!("http.{place}.extraHeader"), OsStr::from_bytes(&header.0)),
-                (format!("http.{place}.followRedirects"), OsStr::new("false")),
-            ];
+            let options = match sent {
+                Sent::Password(password) => {
+                    command.env(PASSWORD, OsStr::from_bytes(&password.0));
+                    // The empty one keeps the user's helpers away, which would store the password.
+                    let option = format!("credential.{place}.helper");
+                    [(option.clone(), OsStr::new("")), (option, OsStr::new(HELPER))]
+                }
+                // Git sends the header wherever it is redirected to, so it must not follow.
+                Sent::Header(header) => [
+                    (format!("http.{place}.extraHeader"), OsStr::from_bytes(&header.0)),
+                    (format!("http.{place}.followRedirects"), OsStr::new("false")),
+                ],
+            };
             command.env("GIT_CONFIG_COUNT", (count + options.len()).to_string());
             for (number, (option, value)) in options.into_iter().enumerate() {
                 command.env(format!("GIT_CONFIG_KEY_{}", count + number), option);
@@ -166,11 +185,11 @@ impl Opened<'_> {
             bail!("expected checksum to match {expected}, got {commit}");
         }
         if source.submodules != Some(false) && to.join(".gitmodules").exists() {
-            // Addresses of submodules may be relative to the repository's, which git then keeps.
+            // Addresses of submodules may be relative to the repository's, and git then keeps them.
             let keeps = source.keep_git.unwrap_or(self.checkout.keep_git);
             let remote = if keeps { without_password(&source.remote) } else { source.remote.clone() };
-            let origin = format!("remote.origin.url={remote}");
-            let update = ["-c", &origin, "submodule", "--quiet", "update", "--init", "--recursive"];
+            self.git(to, &["config", "remote.origin.url", &remote])?;
+            let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
             match self.git(to, &[&update[..], &["--depth=1"]].concat()) {
                 Err(error) if error.to_string().contains("shallow") => self.git(to, &update)?,
                 other => other?,
@@ -249,12 +268,12 @@ impl Opened<'_> {
             let last = lines[lines.len().saturating_sub(3)..].join("; ");
             let asks = ["could not read Username", "Authentication failed", "terminal prompts disabled"];
             let advice = match asks.iter().any(|text| said.contains(text)) {
-                true if self.login.header.is_none() => {
+                true if self.login.secret.is_none() => {
                     "; a private repository is opened by --secret id=GIT_AUTH_TOKEN,env=NAME, or by git's own credentials"
                 }
                 true => "; the secret that was given for it does not open the repository",
                 // "The requested URL returned error: 301"
-                false if self.login.header.is_some() && said.contains("returned error: 30") => {
+                false if self.login.secret.is_some() && said.contains("returned error: 30") => {
                     "; the server redirects to another address, which does not get the secret: give that address"
                 }
                 false => "",

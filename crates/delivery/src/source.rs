@@ -449,7 +449,7 @@ fn fetch(source: &Source<'_>, store: &Store, place: &Place, layer: &Descriptor) 
         Place::Service(place) => {
             let directory = store.temporary_directory()?;
             let path = directory.path().join("layer");
-            place.download(source.client()?, &layer.digest, &path)?;
+            place.download(source.client()?, layer, &path)?;
             // The open file outlives its name.
             Box::new(fs::File::open(&path).with_context(|| path.display().to_string())?)
         }

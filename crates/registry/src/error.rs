@@ -201,6 +201,8 @@ pub enum Error {
         service: String,
         /// What happened and what to do.
         reason: String,
+        /// Whether another try may succeed.
+        retryable: bool,
     },
     /// A configuration or credentials file that cannot be used.
     #[error("{path}: {reason}")]
@@ -277,7 +279,7 @@ impl Error {
         match self {
             Error::RateLimited(_) | Error::Cut { .. } => true,
             Error::Unexpected(answer) => matches!(answer.status, 500 | 502 | 503 | 504),
-            Error::Transport { retryable, .. } => *retryable,
+            Error::Transport { retryable, .. } | Error::CacheService { retryable, .. } => *retryable,
             _ => false,
         }
     }
@@ -294,6 +296,11 @@ impl Error {
             | Error::Unexpected(answer) => Some(answer),
             _ => None,
         }
+    }
+
+    /// A failure of a service that keeps files, which another try does not mend.
+    pub(crate) fn of_service(service: impl Into<String>, reason: impl Into<String>) -> Error {
+        Error::CacheService { service: service.into(), reason: reason.into(), retryable: false }
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {

@@ -135,7 +135,7 @@ fn bring(session: &Session, store: &Store, source: &str, to: &Path) -> Result<bo
     let mut head = Vec::new();
     let file = File::open(to).with_context(reading)?;
     file.take(512).read_to_end(&mut head).with_context(reading)?;
-    if head.len() == 512 && head.iter().all(|byte| *byte == 0) {
+    if head.len() == 512 && is_all_zeros(File::open(to).with_context(reading)?).with_context(reading)? {
         // The blocks of zeros at the end of an archive (tar(5)).
         return Ok(false);
     }
@@ -145,6 +145,18 @@ fn bring(session: &Session, store: &Store, source: &str, to: &Path) -> Result<bo
         );
     }
     Ok(true)
+}
+
+/// Whether all bytes are zero.
+fn is_all_zeros(mut file: File) -> std::io::Result<bool> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(true),
+            length if buffer[..length].iter().any(|byte| *byte != 0) => return Ok(false),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -88,6 +88,9 @@ fn an_archive_of_files_becomes_an_image() {
     world.crossdock(&["import", "-", "empty"]).input(&[0; 10240]).ok();
     assert_eq!(world.inspect("empty")["Size"], 0);
     world.run(&["rmi", "empty"]).ok();
+    // An image of a disk begins with zeros, too.
+    let disk = [&[0; 4096][..], b"ext4"].concat();
+    world.crossdock(&["import", "-", "disk"]).input(&disk).fails_with(&["is not a tar archive"]);
     let digest = format!("x@sha256:{}", "a".repeat(64));
     for args in [&["import", &file, &digest][..], &["tag", "os:1", &digest]] {
         world.run(args).fails_with(&["has no digest"]);

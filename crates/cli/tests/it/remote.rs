@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use crossdock_testkit::LayerTar;
 
@@ -38,7 +39,8 @@ pub fn serve_to(root: PathBuf, authorization: Option<&'static str>) -> String {
             let mut is_allowed = authorization.is_none();
             while let Some(line) = lines.next().and_then(Result::ok).filter(|line| !line.is_empty()) {
                 is_allowed |= line.split_once(": ").is_some_and(|(name, value)| {
-                    name.eq_ignore_ascii_case("authorization") && Some(value) == authorization
+                    let given = value.replacen("Basic", "basic", 1);
+                    name.eq_ignore_ascii_case("authorization") && Some(&*given) == authorization
                 });
             }
             let path = request.split([' ', '?']).nth(1).unwrap_or_default().trim_start_matches('/');
@@ -228,42 +230,54 @@ fn secrets_open_private_repositories() {
     assert_eq!(shown, [Vec::<PathBuf>::new(), Vec::new()]);
 }
 
-#[test]
-fn a_redirect_gets_no_secret() {
-    let repository = Repository::new();
-    let (heard, other) = (std::sync::Arc::new(std::sync::Mutex::new(String::new())), "127.0.0.2:0");
-    let listener = TcpListener::bind(other).expect("a free port");
-    let other = listener.local_addr().expect("bound");
+/// Answers all requests with this head, and keeps what they say.
+fn answer_all(address: &str, head: impl Fn(&str) -> String + Send + 'static) -> (String, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind(address).expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let heard: Arc<Mutex<String>> = Arc::default();
     let hears = heard.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            for line in BufReader::new(stream.expect("a connection")).lines().map_while(Result::ok) {
-                hears.lock().expect("no panic").push_str(&line);
-                if line.is_empty() {
-                    break;
-                }
-            }
-        }
-    });
-    let first = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = format!("http://{}/app.git", first.local_addr().expect("bound"));
-    std::thread::spawn(move || {
-        for stream in first.incoming() {
             let mut stream = stream.expect("a connection");
-            let mut lines = BufReader::new(stream.try_clone().expect("a copy")).lines();
-            let request = lines.next().and_then(Result::ok).unwrap_or_default();
-            let path = request.split(' ').nth(1).unwrap_or_default();
-            let head = format!(
-                "HTTP/1.1 302 Found\r\nLocation: http://{other}{path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
-            while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+            let lines = BufReader::new(stream.try_clone().expect("a copy")).lines().map_while(Result::ok);
+            let said: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            hears.lock().expect("no panic").push_str(&said.join("\n"));
+            let path = said.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+            let head = head(path);
+            let head = format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(head.as_bytes());
         }
     });
-    let args = ["build", "--secret", "id=GIT_AUTH_TOKEN,env=TOKEN", &address];
-    let refused = repository.world.crossdock(&args).env("TOKEN", "hunter2").run();
-    refused.fails_with(&["git fetch failed", "redirects to another address, which does not get the secret"]);
-    assert_eq!(*heard.lock().expect("no panic"), "");
+    (address, heard)
+}
+
+#[test]
+fn a_redirect_takes_no_secret_to_another_host() {
+    let repository = Repository::new();
+    let wants = |_: &str| "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"".to_string();
+    let (other, heard) = answer_all("127.0.0.2:0", wants);
+    let (first, _) =
+        answer_all("127.0.0.1:0", move |path| format!("302 Found\r\nLocation: http://{other}{path}"));
+    let build = |secret: &str, address: &str| {
+        let args = ["build", "--progress", "plain", "-t", "t", "--secret", secret, address];
+        repository.world.crossdock(&args).env("TOKEN", "hunter2").env("HEADER", BASIC).run()
+    };
+    let address = format!("http://{first}/app.git");
+    build("id=GIT_AUTH_TOKEN,env=TOKEN", &address).fails_with(&["git fetch failed"]);
+    let said = heard.lock().expect("no panic").clone();
+    assert!(said.contains("GET /app.git") && !said.to_lowercase().contains("authorization"), "{said}");
+    build("id=GIT_AUTH_HEADER,env=HEADER", &address)
+        .fails_with(&["redirects to another address, which does not get the secret"]);
+    assert_eq!(*heard.lock().expect("no panic"), said);
+
+    // On its own host, the address may be another one.
+    let host = serve_to(repository.world.path("served"), Some(BASIC));
+    let moved = host.clone();
+    let (moved, _) =
+        answer_all("127.0.0.1:0", move |path| format!("302 Found\r\nLocation: http://{moved}{path}"));
+    let own = format!("id=GIT_AUTH_TOKEN.{host},env=TOKEN");
+    build(&own, &format!("http://{host}/app.git#main")).ok();
+    build(&own, &format!("http://{moved}/app.git#main")).fails_with(&["git fetch failed"]);
 }
 
 #[test]

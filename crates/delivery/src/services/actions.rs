@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use crossdock_oci::Digest;
+use crossdock_oci::{Descriptor, Digest};
 use crossdock_registry::client::{ActionsCache, ActionsProtocol, FileSource};
 use crossdock_registry::{Client, Secret};
 
@@ -76,19 +76,24 @@ impl Service for ActionsPlace {
         format!("the job's cache, scope {}", self.scope)
     }
 
-    fn take_list(&self, client: &Client, to: &Path) -> Result<()> {
+    fn take_list(&self, client: &Client, to: &Path, limit: u64) -> Result<()> {
         let Some(entry) = client.actions_entry(&self.cache, &self.list_prefix(), true)? else {
             bail!("nothing was cached in scope {} yet", self.scope);
         };
-        client.download(entry.url.expose(), to)?;
+        client.download_at_most(entry.url.expose(), to, limit)?;
         Ok(())
     }
 
     fn put_list(&self, client: &Client, list: Vec<u8>) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let key = format!("{}{now:015}", self.list_prefix());
-        client.save_actions_entry(&self.cache, &key, list.len() as u64, &list)?;
-        Ok(())
+        // Another job may have written one in the same millisecond.
+        for time in now..now + 8 {
+            let key = format!("{}{time:015}", self.list_prefix());
+            if client.save_actions_entry(&self.cache, &key, list.len() as u64, &list)? {
+                return Ok(());
+            }
+        }
+        bail!("the service has a list of steps for each time that was tried, and takes no other");
     }
 
     fn has_layer(&self, client: &Client, layer: &Digest, _: u64) -> Result<bool> {
@@ -100,11 +105,11 @@ impl Service for ActionsPlace {
         Ok(())
     }
 
-    fn take_layer(&self, client: &Client, layer: &Digest, to: &Path) -> Result<()> {
-        let Some(entry) = client.actions_entry(&self.cache, &blob_key(layer), false)? else {
-            bail!("the cache service has layer {layer} no longer");
+    fn take_layer(&self, client: &Client, layer: &Descriptor, to: &Path) -> Result<()> {
+        let Some(entry) = client.actions_entry(&self.cache, &blob_key(&layer.digest), false)? else {
+            bail!("the cache service has layer {} no longer", layer.digest);
         };
-        client.download(entry.url.expose(), to)?;
+        client.download_at_most(entry.url.expose(), to, layer.size)?;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use crossdock_dockerfile::values::boolean;
-use crossdock_oci::Digest;
+use crossdock_oci::{Descriptor, Digest};
 use crossdock_registry::client::{Bucket, FileSource};
 use crossdock_registry::{Client, Secret};
 
@@ -81,8 +81,8 @@ impl Service for BucketPlace {
         format!("{} of the bucket {}", self.list, self.bucket.name)
     }
 
-    fn take_list(&self, client: &Client, to: &Path) -> Result<()> {
-        if !client.download_object(&self.bucket, &self.list, to)? {
+    fn take_list(&self, client: &Client, to: &Path, limit: u64) -> Result<()> {
+        if !client.download_object(&self.bucket, &self.list, to, limit)? {
             bail!("there is no {} in the bucket {} yet", self.list, self.bucket.name);
         }
         Ok(())
@@ -101,9 +101,9 @@ impl Service for BucketPlace {
         Ok(client.put_object(&self.bucket, &self.layer(layer), size, content)?)
     }
 
-    fn take_layer(&self, client: &Client, layer: &Digest, to: &Path) -> Result<()> {
-        if !client.download_object(&self.bucket, &self.layer(layer), to)? {
-            bail!("the bucket {} has layer {layer} no longer", self.bucket.name);
+    fn take_layer(&self, client: &Client, layer: &Descriptor, to: &Path) -> Result<()> {
+        if !client.download_object(&self.bucket, &self.layer(&layer.digest), to, layer.size)? {
+            bail!("the bucket {} has layer {} no longer", self.bucket.name, layer.digest);
         }
         Ok(())
     }

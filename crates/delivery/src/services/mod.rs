@@ -9,10 +9,10 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use crossdock_builder::solver::cache::StepCache;
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
-use crossdock_oci::{Descriptor, Digest, Store};
+use crossdock_oci::{Descriptor, Store};
 use crossdock_registry::Client;
 use crossdock_registry::client::FileSource;
 
@@ -74,14 +74,11 @@ impl ServicePlace {
     pub fn read(&self, client: &Client, store: &Store) -> Result<StepCache> {
         let directory = store.temporary_directory()?;
         let path = directory.path().join("list");
-        self.service().take_list(client, &path)?;
+        self.service().take_list(client, &path, LIST_SIZE_MAX)?;
         let reading = || format!("read {}", path.display());
         let mut bytes = Vec::new();
         let file = std::fs::File::open(&path).with_context(reading)?;
-        file.take(LIST_SIZE_MAX + 1).read_to_end(&mut bytes).with_context(reading)?;
-        if bytes.len() as u64 > LIST_SIZE_MAX {
-            bail!("the list of steps has more than {LIST_SIZE_MAX} bytes");
-        }
+        file.take(LIST_SIZE_MAX).read_to_end(&mut bytes).with_context(reading)?;
         serde_json::from_slice(&bytes).context("the list of steps is damaged")
     }
 
@@ -123,12 +120,12 @@ impl ServicePlace {
         self.service().put_layer(client, &layer.digest, size, &FileSource(store.blob_path(&layer.digest)))
     }
 
-    /// Downloads a layer to a new file. Nothing is verified.
+    /// Downloads a layer to a new file. Only its size is verified.
     ///
     /// # Errors
     ///
     /// The service has it no longer, or errors of the connection.
-    pub fn download(&self, client: &Client, layer: &Digest, to: &Path) -> Result<()> {
+    pub fn download(&self, client: &Client, layer: &Descriptor, to: &Path) -> Result<()> {
         self.service().take_layer(client, layer, to)
     }
 }

@@ -214,7 +214,7 @@ impl Client {
                     let body = (content, offset, length);
                     let expected = &[200, 201, 204][..];
                     let request = Request { method: Method::PATCH, url: &url, headers, body, expected };
-                    self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE, &[&cache.token])?;
+                    self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE)?;
                 }
                 let body = serde_json::to_vec(&Commit { size }).expect("plain values always serialise");
                 self.ask_service(cache, Method::POST, &url, &body, &[200, 201, 204])?;
@@ -278,7 +278,7 @@ impl Client {
         let kind = (HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
         let put = |url: &Url, headers, body| {
             let request = Request { method: Method::PUT, url, headers, body, expected: &[200, 201] };
-            self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE, &[&cache.token]).map(drop)
+            self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE).map(drop)
         };
         if size <= PART {
             return put(url, vec![version, kind], (content, 0, size));
@@ -333,7 +333,7 @@ impl Client {
         let body = body.to_vec();
         let length = body.len() as u64;
         let request = Request { method, url, headers, body: (&body, 0, length), expected };
-        self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE, &[&cache.token])
+        self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE)
     }
 }
 
@@ -341,10 +341,9 @@ impl ActionsCache {
     /// An address below the service's.
     fn below(&self, path: &str) -> Result<Url> {
         let text = format!("{}/{path}", self.url.trim_end_matches('/'));
-        Url::parse(&text).ok_or_else(|| Error::CacheService {
-            service: "the cache service of the job".to_string(),
-            reason: "its address is not an http address: see ACTIONS_RESULTS_URL and ACTIONS_CACHE_URL"
-                .into(),
+        Url::parse(&text).ok_or_else(|| {
+            let reason = "its address is not an http address: see ACTIONS_RESULTS_URL and ACTIONS_CACHE_URL";
+            Error::of_service("the cache service of the job", reason)
         })
     }
 
@@ -355,15 +354,14 @@ impl ActionsCache {
 
     fn subject(&self) -> Result<Subject> {
         let url = self.below("")?;
-        Ok(Subject::new(url.authority(), format!("the cache service at {}", url.authority())))
+        let subject = Subject::new(url.authority(), format!("the cache service at {}", url.authority()));
+        Ok(subject.hiding([&self.token]))
     }
 
     fn headers(&self, accept: &'static str) -> Result<Vec<(HeaderName, HeaderValue)>> {
         let mut token = HeaderValue::from_str(&format!("Bearer {}", self.token.expose())).map_err(|_| {
-            Error::CacheService {
-                service: "the cache service of the job".to_string(),
-                reason: "its token has characters that no header can have".to_string(),
-            }
+            let reason = "its token has characters that no header can have";
+            Error::of_service("the cache service of the job", reason)
         })?;
         token.set_sensitive(true);
         Ok(vec![(AUTHORIZATION, token), (ACCEPT, HeaderValue::from_static(accept))])
@@ -371,7 +369,7 @@ impl ActionsCache {
 
     fn refused(&self, method: &str, reason: &str) -> Error {
         let service = self.subject().map(|subject| subject.target).unwrap_or_default();
-        Error::CacheService { service, reason: format!("{method}: {reason}") }
+        Error::of_service(service, format!("{method}: {reason}"))
     }
 }
 
@@ -410,6 +408,6 @@ fn parsed<Answer: DeserializeOwned>(
         // The body may hold a signed address, so the error does not quote it.
         let reason = format!("{method} {url}: status {status} with an unusable answer ({error})");
         let service = cache.subject().map(|subject| subject.target).unwrap_or_default();
-        Error::CacheService { service, reason }
+        Error::of_service(service, reason)
     })
 }

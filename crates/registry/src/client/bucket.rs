@@ -54,7 +54,7 @@ impl Client {
         let nothing: Vec<u8> = Vec::new();
         let (headers, body) = (Vec::new(), (&nothing as &dyn BlobSource, 0, 0));
         let request = Request { method: Method::HEAD, url: &url, headers, body, expected: &[200, 404] };
-        let response = self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE, &bucket.secrets())?;
+        let response = self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE)?;
         if response.status().as_u16() == 404 {
             return Ok(None);
         }
@@ -71,19 +71,19 @@ impl Client {
         let url = bucket.signed("PUT", key, Timestamp::now())?;
         let (headers, body) = (Vec::new(), (content, 0, size));
         let request = Request { method: Method::PUT, url: &url, headers, body, expected: &[200, 201, 204] };
-        self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE, &bucket.secrets()).map(drop)
+        self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE).map(drop)
     }
 
-    /// Downloads an object to the new file `to`; false if there is none.
+    /// Downloads an object of at most `limit` bytes to the new file `to`; false if there is none.
     ///
     /// # Errors
     ///
     /// As [`Client::object_size`] and [`Client::download`].
-    pub fn download_object(&self, bucket: &Bucket, key: &str, to: &Path) -> Result<bool> {
+    pub fn download_object(&self, bucket: &Bucket, key: &str, to: &Path, limit: u64) -> Result<bool> {
         if self.object_size(bucket, key)?.is_none() {
             return Ok(false);
         }
-        self.download(&bucket.signed("GET", key, Timestamp::now())?.full(), to)?;
+        self.download_at_most(&bucket.signed("GET", key, Timestamp::now())?.full(), to, limit)?;
         Ok(true)
     }
 }
@@ -91,11 +91,9 @@ impl Client {
 impl Bucket {
     fn subject(&self) -> Result<Subject> {
         let url = self.url("")?;
-        Ok(Subject::new(url.authority(), format!("the bucket {} at {}", self.name, url.authority())))
-    }
-
-    fn secrets(&self) -> Vec<&Secret> {
-        self.session_token.iter().chain([&self.secret_key]).collect()
+        let subject =
+            Subject::new(url.authority(), format!("the bucket {} at {}", self.name, url.authority()));
+        Ok(subject.hiding(self.session_token.iter().chain([&self.secret_key])))
     }
 
     /// The address of an object, without a signature.
@@ -106,9 +104,8 @@ impl Bucket {
             (false, Some((scheme, host))) => format!("{scheme}://{}.{host}/{path}", self.name),
             _ => format!("{endpoint}/{}/{path}", encode(&self.name)),
         };
-        Url::parse(&text).ok_or_else(|| Error::CacheService {
-            service: format!("the bucket {}", self.name),
-            reason: "its endpoint is not an http address".to_string(),
+        Url::parse(&text).ok_or_else(|| {
+            Error::of_service(format!("the bucket {}", self.name), "its endpoint is not an http address")
         })
     }
 

@@ -2,7 +2,7 @@
 //! credentials.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use ureq::http::Method;
@@ -21,15 +21,28 @@ impl Client {
     ///
     /// Errors of the connection, any answer except 200, and [`Error::File`] for the file.
     pub fn download(&self, url: &str, to: &Path) -> Result<Option<i64>> {
-        self.retrying(|| self.download_once(url, to))
+        self.download_at_most(url, to, u64::MAX)
     }
 
-    fn download_once(&self, url: &str, to: &Path) -> Result<Option<i64>> {
+    /// The same, for a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::download`]; the file is larger.
+    pub fn download_at_most(&self, url: &str, to: &Path, limit: u64) -> Result<Option<i64>> {
+        self.retrying(|| self.download_once(url, to, limit))
+    }
+
+    fn download_once(&self, url: &str, to: &Path, limit: u64) -> Result<Option<i64>> {
         let mut url = Url::parse(url).ok_or_else(|| Error::File {
             path: to.to_path_buf(),
             reason: "not an http address".to_string(),
         })?;
-        let subject = Subject::new(url.authority(), url.to_string());
+        let mut subject = Subject::new(url.authority(), url.to_string());
+        if url.has_query() {
+            // It may be signed, and a server may quote it.
+            subject = subject.quoting_nothing();
+        }
         let mut redirects = 0;
         let mut response = loop {
             let sent = self.http().send(&Method::GET, &url, &[], None, self.options().insecure_all)?;
@@ -44,13 +57,18 @@ impl Client {
         };
         let modified = header_text(response.headers(), "last-modified").and_then(http_date);
         let mut file = File::create(to).map_err(Error::io(to))?;
-        let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
-        io::copy(&mut body, &mut file).map_err(|e| Error::Transport {
-            target: subject.target.clone(),
-            request: format!("GET {url}"),
-            reason: format!("the download was cut short ({e})"),
-            retryable: true,
-        })?;
+        let body = response.body_mut().with_config().limit(u64::MAX).reader();
+        let copied =
+            io::copy(&mut body.take(limit.saturating_add(1)), &mut file).map_err(|e| Error::Transport {
+                target: subject.target.clone(),
+                request: format!("GET {url}"),
+                reason: format!("the download was cut short ({e})"),
+                retryable: true,
+            })?;
+        if copied > limit {
+            let reason = format!("GET {url}: it sends more than {limit} bytes");
+            return Err(Error::of_service(subject.target.clone(), reason));
+        }
         file.flush().map_err(Error::io(to))?;
         Ok(modified)
     }

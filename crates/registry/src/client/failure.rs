@@ -8,6 +8,7 @@ use super::http::{Failure, header_text};
 use super::retry::parse_retry_after;
 use super::url::Url;
 use crate::error::{Answer, Error, Result, excerpt};
+use crate::secret::Secret;
 
 /// What a request is about, for messages.
 #[derive(Clone)]
@@ -18,17 +19,34 @@ pub(crate) struct Subject {
     pub(crate) registry: String,
     /// Whether errors quote only the protocol's messages, not the bodies of failed requests.
     quiet: bool,
+    /// What the other side knows and errors do not quote.
+    hidden: Vec<Secret>,
 }
 
 impl Subject {
     /// A repository or something in it.
     pub(crate) fn new(registry: &str, target: String) -> Subject {
-        Subject { target, registry: registry.to_string(), quiet: false }
+        Subject { target, registry: registry.to_string(), quiet: false, hidden: Vec::new() }
     }
 
     /// A registry whose answers may hold secrets.
     pub(crate) fn quiet(registry: &str) -> Subject {
-        Subject { target: registry.to_string(), registry: registry.to_string(), quiet: true }
+        Subject {
+            target: registry.to_string(),
+            registry: registry.to_string(),
+            quiet: true,
+            hidden: Vec::new(),
+        }
+    }
+
+    /// The same, whose errors do not quote these secrets.
+    pub(crate) fn hiding<'a>(self, secrets: impl IntoIterator<Item = &'a Secret>) -> Subject {
+        Subject { hidden: secrets.into_iter().cloned().collect(), ..self }
+    }
+
+    /// The same, whose errors quote no body.
+    pub(crate) fn quoting_nothing(self) -> Subject {
+        Subject { quiet: true, ..self }
     }
 
     /// An error for a request that got no answer.
@@ -99,6 +117,11 @@ fn error_of(mut response: Response<Body>, subject: &Subject, method: &Method, ur
     let retry_after = header_text(response.headers(), "retry-after").and_then(parse_retry_after);
     let location = header_text(response.headers(), "location").and_then(|l| url.join(l));
     let body = response.body_mut().with_config().limit(ERROR_SIZE_MAX).read_to_vec().unwrap_or_default();
+    let body =
+        subject.hidden.iter().filter(|secret| !secret.expose().is_empty()).fold(body, |body, secret| {
+            // Before the text is cut, or the beginning of a long token would stay.
+            String::from_utf8_lossy(&body).replace(secret.expose(), "***").into_bytes()
+        });
     let parsed: Option<ErrorsJson> = serde_json::from_slice(&body).ok();
     let code = parsed.as_ref().and_then(|p| p.errors.first()).map(|e| e.code.clone()).unwrap_or_default();
     let mut detail = match parsed {

@@ -214,6 +214,12 @@ impl Client {
         retry::Retries::new(options.clock.clone(), options.progress.clone(), options.retries)
     }
 
+    /// The same, but not more often than `limit` times.
+    fn retries_at_most(&self, limit: u32) -> retry::Retries {
+        let options = &self.inner.options;
+        retry::Retries::new(options.clock.clone(), options.progress.clone(), options.retries.min(limit))
+    }
+
     fn session(&self, endpoint: &Endpoint) -> Arc<Session> {
         let key = (endpoint.registry.clone(), endpoint.insecure);
         let mut sessions = self.inner.sessions.lock().unwrap_or_else(|e| e.into_inner());

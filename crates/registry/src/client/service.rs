@@ -10,7 +10,9 @@ use super::failure::{Subject, check};
 use super::upload::BlobSource;
 use super::url::Url;
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+
+/// How many times a request to a service is tried again.
+const RETRIES: u32 = 3;
 
 /// A request whose content can be read again.
 pub(super) struct Request<'a> {
@@ -24,8 +26,7 @@ pub(super) struct Request<'a> {
 }
 
 impl Client {
-    /// Sends a request, and again after a failure that may pass. `advice` says what a refusal means; no error
-    /// quotes the texts of `hidden`, which the service knows.
+    /// Sends a request, and again after a failure that may pass. `advice` says what a refusal means.
     ///
     /// # Errors
     ///
@@ -35,9 +36,15 @@ impl Client {
         subject: &Subject,
         request: &Request<'_>,
         advice: &str,
-        hidden: &[&Secret],
     ) -> Result<Response<Body>> {
-        self.retrying(|| self.send_once(subject, request)).map_err(|error| as_service(error, advice, hidden))
+        // A cache that does not answer must not hold a build up for long.
+        let mut retries = self.retries_at_most(RETRIES);
+        loop {
+            match self.send_once(subject, request).map_err(|error| as_service(error, advice)) {
+                Ok(response) => return Ok(response),
+                Err(error) => retries.wait(error)?,
+            }
+        }
     }
 
     fn send_once(&self, subject: &Subject, request: &Request<'_>) -> Result<Response<Body>> {
@@ -56,7 +63,8 @@ impl Client {
 }
 
 /// An error of a registry in the words of another service.
-fn as_service(error: Error, advice: &str, hidden: &[&Secret]) -> Error {
+fn as_service(error: Error, advice: &str) -> Error {
+    let retryable = error.is_retryable();
     let advice = match &error {
         Error::Unauthorized(_) | Error::Denied(_) => advice,
         Error::RateLimited(_) => "it limits the rate of requests",
@@ -65,14 +73,11 @@ fn as_service(error: Error, advice: &str, hidden: &[&Secret]) -> Error {
     };
     let separator = if advice.is_empty() { "" } else { ": " };
     match error.answer() {
-        Some(answer) => {
-            let hide = |said: String, secret: &&Secret| match secret.expose() {
-                "" => said,
-                text => said.replace(text, "***"),
-            };
-            let reason = hidden.iter().fold(format!("{advice}{separator}{answer}"), hide);
-            Error::CacheService { service: answer.target.clone(), reason }
-        }
+        Some(answer) => Error::CacheService {
+            service: answer.target.clone(),
+            reason: format!("{advice}{separator}{answer}"),
+            retryable,
+        },
         None => error,
     }
 }

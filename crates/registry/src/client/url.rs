@@ -78,6 +78,11 @@ impl Url {
         self.authority.as_str()
     }
 
+    /// Whether there is a query, even an empty one.
+    pub(crate) fn has_query(&self) -> bool {
+        self.path_and_query.query().is_some()
+    }
+
     /// The path without the query.
     pub(crate) fn path(&self) -> &str {
         self.path_and_query.path()
