@@ -38,6 +38,8 @@ pub enum Content {
     Bytes(Vec<u8>),
     /// In a file that does not change. The second says whether compression makes it smaller.
     File(PathBuf, bool),
+    /// On the server only: it cannot be sent.
+    Elsewhere,
 }
 
 impl Blob {
@@ -53,6 +55,7 @@ impl Blob {
             Content::File(path, _) => {
                 std::fs::read(path).map_err(|source| FarmError::File { path: path.clone(), source })
             }
+            Content::Elsewhere => Err(FarmError::Missing(vec![self.digest.clone()])),
         }
     }
 }
@@ -92,7 +95,8 @@ impl Client {
         Ok(missing)
     }
 
-    /// Sends those blobs that the server does not have.
+    /// Sends those blobs that the server does not have. Those in memory are most likely new, as messages are:
+    /// small ones are sent without a question, while the server is asked for the others.
     ///
     /// # Errors
     ///
@@ -105,18 +109,24 @@ impl Client {
             let reason = format!("it takes blobs of at most {max} bytes, and the step needs {digest}");
             return Err(FarmError::Unfit { farm: self.name(), reason });
         }
+        let small_max = SMALL_MAX.min(self.capabilities.batch_size_max.saturating_sub(ENTRY_SIZE));
+        let is_new =
+            |blob: &&Blob| matches!(blob.content, Content::Bytes(_)) && blob.digest.size() <= small_max;
+        let (new, asked): (Vec<&Blob>, Vec<&Blob>) = known.values().copied().partition(is_new);
         self.wait(async {
-            let digests: Vec<Digest> = known.keys().map(|digest| (*digest).clone()).collect();
-            let missing = self.find_missing(&digests).await?;
-            let missing = missing.iter().filter_map(|digest| known.get(digest).copied());
-            let small_max = SMALL_MAX.min(self.capabilities.batch_size_max.saturating_sub(ENTRY_SIZE));
-            let (small, large): (Vec<&Blob>, Vec<&Blob>) =
-                missing.partition(|blob| blob.digest.size() <= small_max);
-            self.send_small(&small).await?;
-            for blob in large {
-                self.send_large(blob).await?;
-            }
-            Ok(())
+            let send_others = async {
+                let digests: Vec<Digest> = asked.iter().map(|blob| blob.digest.clone()).collect();
+                let missing = self.find_missing(&digests).await?;
+                let missing = missing.iter().filter_map(|digest| known.get(digest).copied());
+                let (small, large): (Vec<&Blob>, Vec<&Blob>) =
+                    missing.partition(|blob| blob.digest.size() <= small_max);
+                self.send_small(&small).await?;
+                for blob in large {
+                    self.send_large(blob).await?;
+                }
+                Ok(())
+            };
+            tokio::try_join!(self.send_small(&new), send_others).map(|_| ())
         })
     }
 

@@ -18,6 +18,7 @@ mod client;
 mod digest;
 mod error;
 mod execution;
+mod live;
 mod settings;
 
 /// The messages and services of the API.

@@ -16,13 +16,15 @@ mod state;
 mod transfer;
 mod values;
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use crossdock_platform::Platform;
 
 use crate::error::{BuildError, ErrorKind};
+use crate::event::Event;
 use crate::result::{Built, BuiltImage, clamp, write};
-use crate::solver::engine::rfc3339;
+use crate::solver::engine::{Attempt, rfc3339};
 use crate::solver::environment::Environment;
 use request::BuildRequest;
 use state::State;
@@ -32,7 +34,29 @@ pub use values::signal_number;
 
 /// Builds the images and leaves them in the store, without names.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
-    let (states, steps) = stages::run(env, request)?;
+    let attempt = Arc::new(Attempt::default());
+    let error = match attempt_to_build(env, request, attempt.clone()) {
+        Err(error) => error,
+        built => return built,
+    };
+    let lost = std::mem::take(&mut *attempt.lost.lock().unwrap_or_else(PoisonError::into_inner));
+    // A command that has failed ran over layers that were verified.
+    let is_final = matches!(error.kind, ErrorKind::Command { .. }) || env.stop.is_set();
+    let Some(reason) = lost.first().filter(|_| !is_final) else { return Err(error) };
+    let message = format!("the build begins again, since a layer of another machine cannot be had: {reason}");
+    env.events.event(Event::Warning { message, lines: None });
+    let steps = attempt.steps.load(Ordering::SeqCst).into();
+    attempt_to_build(env, request, Arc::new(Attempt { is_wary: true, steps, ..Attempt::default() }))
+}
+
+/// Builds as [`build`] does. An attempt that fails does not end the whole.
+fn attempt_to_build(
+    env: &Environment<'_>,
+    request: &BuildRequest,
+    attempt: Arc<Attempt>,
+) -> Result<Built, BuildError> {
+    let env = &Environment { stop: env.stop.part(), ..*env };
+    let (states, steps) = stages::run(env, request, attempt)?;
     let mut images = Vec::new();
     for (state, platform) in states.iter().zip(&request.settings.platforms) {
         images.push(assemble(env, request, state, platform)?);

@@ -26,20 +26,39 @@ pub struct Base {
 pub struct Layer {
     /// The unpacked tree; `None` if it was not needed when the layer was made or found.
     tree: Option<PathBuf>,
-    /// Its archive, made in the background.
+    /// Its archive, made or fetched in the background.
     pub packed: Arc<Promise<Result<Packed, String>>>,
+    /// What another machine says of the archive, which is verified when it is fetched.
+    announced: Option<Packed>,
 }
 
 impl Layer {
     /// A layer with a tree, unless that is not there yet, and the promise of its archive.
     pub(crate) fn new(tree: Option<PathBuf>, packed: Arc<Promise<Result<Packed, String>>>) -> Layer {
-        Layer { tree, packed }
+        Layer { tree, packed, announced: None }
+    }
+
+    /// A layer that another machine has: what that one says of it, and the promise of its archive.
+    pub(crate) fn elsewhere(announced: Packed, packed: Arc<Promise<Result<Packed, String>>>) -> Layer {
+        Layer { tree: None, packed, announced: Some(announced) }
+    }
+
+    /// The archive's names for a machine that has it, or verifies what it gets.
+    ///
+    /// # Errors
+    ///
+    /// The layer could not be packed.
+    pub(crate) fn announced(&self) -> Result<Packed, String> {
+        match &self.announced {
+            Some(announced) => Ok(announced.clone()),
+            None => self.packed.wait(),
+        }
     }
 
     /// A directory as a layer of an image whose files are read. It has no archive.
     pub fn of_directory(tree: PathBuf) -> Layer {
         let none = Err("a directory has no archive".to_string());
-        Layer { tree: Some(tree), packed: Arc::new(Promise::kept(none)) }
+        Layer { tree: Some(tree), packed: Arc::new(Promise::kept(none)), announced: None }
     }
 
     /// The unpacked tree, for overlay. A layer without one is unpacked, once its archive is complete.

@@ -285,6 +285,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let layers = layer_options(&outputs, request.settings.source_date_epoch)?;
     let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
     let exports = caches::exports(&args.cache_to, inline, &tell_user)?;
+    request.settings.needs_steps = !exports.is_empty() || asked.provenance.is_some();
     if args.amend.squashes() && exports.iter().any(caches::Export::is_inline) {
         bail!(
             "an inline cache needs the layers of the steps: leave out --squash, or give --cache-to type=registry"
@@ -487,6 +488,7 @@ fn request(
         jobs: args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         source_date_epoch: epoch.transpose()?,
         needs_trees: true,
+        needs_steps: true,
     };
     Ok(BuildRequest {
         dockerfile: input.dockerfile.clone(),

@@ -156,6 +156,46 @@ fn a_farm_makes_the_same_image() {
 }
 
 #[test]
+fn known_steps_are_asked_for_together_and_not_unpacked() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let steps: String = (1..=8).map(|i| format!("RUN echo {i} > /{i}\nENV N={i}\n")).collect();
+    let dockerfile = format!("FROM base\n{steps}WORKDIR /w\nRUN echo last > last\n");
+    build(&world, &farm, &dockerfile, &[]).ok();
+    let second = World::with_base();
+    farm.take_requests();
+    let unpacked = || std::fs::read_dir(second.store().join("trees")).expect("a directory").count();
+    second.build("FROM base\n", &["-t", "base-only"]).ok();
+    let of_base = unpacked();
+    farm.behave(|behaviour| behaviour.latency = Duration::from_millis(100));
+    let archive = format!("type=oci,dest={}", second.text("t.tar"));
+    // WORKDIR is a step of this machine, so its directory and what is below it is unpacked: leave it out.
+    let known = format!("FROM base\n{steps}");
+    let args = ["--timestamp", "1000000000", "--farm", &farm.address, "-o", &archive];
+    let built = second.build(&known, &args);
+    assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
+    built.ok();
+    assert_eq!(requests(&farm)["GetActionResult"], 8);
+    assert!(farm.most_at_once("GetActionResult") >= 8, "{}", farm.most_at_once("GetActionResult"));
+    assert_eq!(unpacked(), of_base, "nothing is unpacked");
+    // Now somebody reads the files.
+    build(&second, &farm, &dockerfile, &[]).ok();
+    assert_eq!(second.sh("t", "cat /1 /8 /w/last"), "1\n8\nlast\n");
+    assert_eq!(digest(&world, "t"), digest(&second, "t"));
+}
+
+#[test]
+fn output_appears_while_the_step_runs() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let args = ["-t", "t", "--farm", &farm.address, "--progress", "plain"];
+    let mut running = world.building("FROM base\nRUN echo early; sleep 600\n", &args).start();
+    running.until_err(" early");
+    running.signal(rustix::process::Signal::INT);
+    running.wait();
+}
+
+#[test]
 fn who_may_not_write_the_cache_uses_that_of_the_engine() {
     let world = World::with_base();
     let farm = farm(&world);
@@ -347,6 +387,18 @@ fn nothing_poisoned_enters_the_store() {
     assert!(built.err.contains("does not have the blob"), "{}", built.err);
     built.ok();
     assert_eq!(second.sh("t", "cat /2"), "2\n");
+
+    // What was taken for known and then cannot be had: the build begins again, once, and trusts nobody.
+    let third = "FROM base\nRUN echo 3 > /3\nRUN echo 4 > /4\nRUN cat /3 /4 > /5\n";
+    build(&world, &farm, third, &[]).ok();
+    farm.forget_blobs();
+    let last = World::with_base();
+    let built = build(&last, &farm, third, &[]);
+    assert_eq!(built.err.matches("begins again").count(), 1, "{}", built.err);
+    built.ok();
+    assert_eq!(last.sh("t", "cat /5"), "3\n4\n");
+    assert_eq!(digest(&last, "t"), digest(&world, "t"));
+    last.validate();
 }
 
 #[test]
