@@ -218,16 +218,7 @@ impl Client {
             let problem = format!("at most {SMALL_MAX} bytes were expected");
             return Err(FarmError::Corrupt { digest: digest.clone(), problem });
         }
-        let message = reapi::BatchReadBlobsRequest {
-            instance_name: self.instance(),
-            digests: vec![digest.to_message()],
-            acceptable_compressors: Vec::new(),
-            digest_function: reapi::digest_function::Value::Sha256 as i32,
-        };
-        let answer = self.wait(self.repeat("BatchReadBlobs", || async {
-            self.storage().batch_read_blobs(self.request(message.clone())).await
-        }))?;
-        let response = answer.responses.into_iter().next();
+        let response = self.batch_read(std::slice::from_ref(digest))?.into_iter().next();
         let response = response.ok_or_else(|| FarmError::Missing(vec![digest.clone()]))?;
         match response.status.filter(|status| status.code != 0) {
             Some(status) if Code::from(status.code) == Code::NotFound => {
@@ -240,5 +231,43 @@ impl Client {
                 Err(FarmError::Corrupt { digest: digest.clone(), problem })
             }
         }
+    }
+
+    /// How many of the first of these fit into one request of [`Client::read_some`].
+    pub fn fits_batch(&self, digests: &[Digest]) -> usize {
+        let mut size = 0;
+        let fits = |digest: &&Digest| {
+            size += digest.size() + ENTRY_SIZE;
+            size <= self.capabilities.batch_size_max
+        };
+        digests.iter().take_while(fits).count()
+    }
+
+    /// Those of some small blobs that the server has, verified, in one request. What it lacks or sends wrong
+    /// is left out: reading it alone tells why.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer, or refuses this client.
+    pub fn read_some(&self, digests: &[Digest]) -> Result<Vec<Vec<u8>>> {
+        let responses = self.batch_read(digests)?.into_iter();
+        let is_good = |response: &reapi::batch_read_blobs_response::Response| {
+            response.status.as_ref().is_none_or(|status| status.code == 0)
+                && digests.contains(&Digest::of(&response.data))
+        };
+        Ok(responses.filter(is_good).map(|response| response.data).collect())
+    }
+
+    fn batch_read(&self, digests: &[Digest]) -> Result<Vec<reapi::batch_read_blobs_response::Response>> {
+        let message = reapi::BatchReadBlobsRequest {
+            instance_name: self.instance(),
+            digests: digests.iter().map(Digest::to_message).collect(),
+            acceptable_compressors: Vec::new(),
+            digest_function: reapi::digest_function::Value::Sha256 as i32,
+        };
+        let answer = self.wait(self.repeat("BatchReadBlobs", || async {
+            self.storage().batch_read_blobs(self.request(message.clone())).await
+        }))?;
+        Ok(answer.responses)
     }
 }

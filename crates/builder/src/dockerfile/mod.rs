@@ -19,6 +19,7 @@ mod values;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use crossdock_oci::error::StoreError;
 use crossdock_platform::Platform;
 
 use crate::error::{BuildError, ErrorKind};
@@ -40,10 +41,17 @@ pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, Bui
         built => return built,
     };
     let lost = std::mem::take(&mut *attempt.lost.lock().unwrap_or_else(PoisonError::into_inner));
-    // A command that has failed ran over layers that were verified.
-    let is_final = matches!(error.kind, ErrorKind::Command { .. }) || env.stop.is_set();
-    let Some(reason) = lost.first().filter(|_| !is_final) else { return Err(error) };
-    let message = format!("the build begins again, since a layer of another machine cannot be had: {reason}");
+    let reason = match &error.kind {
+        // It ran over layers that were verified.
+        ErrorKind::Command { .. } => None,
+        // A layer is unpacked only when somebody needs its files.
+        ErrorKind::Store(
+            StoreError::Layer { .. } | StoreError::CorruptBlob { .. } | StoreError::MissingBlob(_),
+        ) => Some(error.to_string()),
+        _ => lost.into_iter().next(),
+    };
+    let Some(reason) = reason.filter(|_| !env.stop.is_set()) else { return Err(error) };
+    let message = format!("the build begins again, since a layer cannot be had: {reason}");
     env.events.event(Event::Warning { message, lines: None });
     let steps = attempt.steps.load(Ordering::SeqCst).into();
     attempt_to_build(env, request, Arc::new(Attempt { is_wary: true, steps, ..Attempt::default() }))

@@ -29,10 +29,10 @@ use crate::solver::view::View;
 /// What went wrong with layers that other machines should have.
 pub(crate) type Lost = Arc<Mutex<Vec<String>>>;
 
-/// An attempt to build. If a layer that another machine should have cannot be had, a second one begins.
+/// An attempt to build. If a layer that is known cannot be had, a second one begins.
 #[derive(Default)]
 pub(crate) struct Attempt {
-    /// Whether layers of other machines are fetched at once, verified and unpacked before anything is built
+    /// Whether layers of other machines are fetched at once, and all layers unpacked before anything is built
     /// on them, rather than in the background or when they are needed.
     pub is_wary: bool,
     /// Number of steps that this attempt and those before have announced.
@@ -92,9 +92,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl<'a> Engine<'a> {
-    /// An engine that has done nothing yet.
+    /// An engine that has done nothing yet, for the only attempt.
     pub fn new(env: &'a Environment<'a>, settings: &'a Settings) -> Engine<'a> {
-        Engine::of_attempt(env, settings, Arc::default())
+        Engine::of_attempt(env, settings, Arc::new(Attempt { is_wary: true, ..Attempt::default() }))
     }
 
     /// An engine for one of several attempts.
@@ -395,10 +395,13 @@ impl<'a> Engine<'a> {
         }
         // Layers of steps come from an upper directory, so they never depend on lower ones.
         let tree = match store.snapshot(&packed.diff_id, &[])? {
-            None if needs_tree => match store.unpack(&packed.descriptor, &packed.diff_id, &[]) {
-                Ok(unpacked) => Some(unpacked.path),
-                Err(_) => return Ok(None),
-            },
+            // A layer that cannot be unpacked is no result, which shows when somebody needs its files.
+            None if needs_tree && self.attempt.is_wary => {
+                match store.unpack(&packed.descriptor, &packed.diff_id, &[]) {
+                    Ok(unpacked) => Some(unpacked.path),
+                    Err(_) => return Ok(None),
+                }
+            }
             known => known,
         };
         let layer = Layer::new(tree, Arc::new(Promise::kept(Ok(packed))));

@@ -147,7 +147,7 @@ fn a_farm_makes_the_same_image() {
     let built = build(&second, &farm, DOCKERFILE, &more);
     assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
     let found = requests(&farm);
-    assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["GetActionResult", "Read"], "{found:?}");
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["BatchReadBlobs", "GetActionResult"], "{found:?}");
     assert_eq!(found["GetActionResult"], 6);
     second.validate();
     // What is known here asks nobody.

@@ -6,6 +6,7 @@ mod asked;
 mod output;
 pub mod places;
 mod result;
+mod small;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use self::asked::Asked;
 use self::output::Output;
 use self::places::{Place, Places, Rule};
 use self::result::{Outcome, Reading};
+use self::small::Small;
 
 /// How often blobs that the farm has lost are sent again for one execution.
 const SENDS_MAX: u32 = 3;
@@ -47,6 +49,7 @@ pub struct Farm {
     client: Mutex<Option<Arc<Client>>>,
     /// Results that were asked for.
     asked: Asked,
+    small: Small,
     /// What went wrong in the background and was not told yet.
     troubles: Arc<Mutex<Vec<String>>>,
     /// When it failed for all steps, which then do not ask for a while.
@@ -81,8 +84,8 @@ impl Farm {
     /// The settings contradict each other, or name files that cannot be read.
     pub fn new(options: Options) -> anyhow::Result<Farm> {
         crossdock_reapi::check(&options.settings)?;
-        let (client, asked, troubles, down_since, is_over, executables) = Default::default();
-        Ok(Farm { options, client, asked, troubles, down_since, is_over, executables })
+        let (client, asked, small, troubles, down_since, is_over, executables) = Default::default();
+        Ok(Farm { options, client, asked, small, troubles, down_since, is_over, executables })
     }
 
     /// Cancels what is under way there; nothing more begins.
@@ -168,7 +171,7 @@ impl Farm {
         let emulator = package.emulator.as_deref().filter(|_| place.is_emulated);
         let emulator = emulator.map(|path| self.executable(path)).transpose()?;
         let action = action::action(env.store, package, executable, emulator, &place.properties)?;
-        let reading = Reading { env, client, task };
+        let reading = Reading { env, client, small: &self.small, task };
         // Where clients write, the entry under the key says as much; the engine looks again anyhow.
         if task.use_cache
             && !client.capabilities().may_update
@@ -288,7 +291,7 @@ impl crossdock_builder::Farm for Farm {
     fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Elsewhere> {
         let client = self.client(env)?;
         let known = self.asked.answer(&client, key).and_then(|known| match known {
-            Some(known) => result::of_key(env.store, &client, &known),
+            Some(known) => result::of_key((env.store, &client, &self.small), &known),
             None => Ok(None),
         });
         known.unwrap_or_else(|error| {

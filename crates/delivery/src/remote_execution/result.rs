@@ -10,6 +10,7 @@ use crossdock_oci::{Descriptor, Store};
 use crossdock_reapi::{ActionResult, Client, Digest, FarmError, OutputFile};
 
 use super::output::Output;
+use super::small::Small;
 
 /// The file with the layer.
 pub const LAYER: &str = "layer";
@@ -30,6 +31,7 @@ pub enum Outcome {
 pub struct Reading<'a> {
     pub env: &'a Environment<'a>,
     pub client: &'a Arc<Client>,
+    pub small: &'a Small,
     pub task: &'a Task<'a>,
 }
 
@@ -62,7 +64,7 @@ impl Reading<'_> {
                 let layer = layer.map(|layer| *layer);
                 let (created, renewal) = (self.task.created.clone(), self.task.renewal.clone());
                 let record = Record { layer, created, renewal };
-                let fetch = fetch(self.env.store, self.client, result, &record)?;
+                let fetch = fetch((self.env.store, self.client, self.small), result, &record)?;
                 let own = record.clone();
                 let fetch = Box::new(move || fetch().inspect(|()| noted(&own)));
                 Outcome::Done(Box::new(Elsewhere { record, fetch }))
@@ -106,8 +108,7 @@ impl Reading<'_> {
 /// Brings the layer of a record into the store when it is called, and verifies it: its digest while it is
 /// read, then its archive's `diff_id` and names. Unpacking it is left to whoever needs its files.
 fn fetch(
-    store: &Store,
-    client: &Arc<Client>,
+    (store, client, small): (&Store, &Arc<Client>, &Small),
     result: &ActionResult,
     record: &Record,
 ) -> Result<impl Fn() -> Result<(), String> + Send + Sync + use<>, FarmError> {
@@ -115,9 +116,14 @@ fn fetch(
         Some(layer) => Some((named(result, layer)?, layer.clone())),
         None => None,
     };
-    let (store, client) = (store.clone(), client.clone());
+    if let Some((digest, _)) = &layer {
+        small.note(digest);
+    }
+    let (store, client, small) = (store.clone(), client.clone(), small.clone());
     Ok(move || match &layer {
-        Some((digest, layer)) => bring(&store, &client, digest, layer).map_err(|error| error.to_string()),
+        Some((digest, layer)) => {
+            bring((&store, &client, &small), digest, layer).map_err(|error| error.to_string())
+        }
         None => Ok(()),
     })
 }
@@ -139,13 +145,21 @@ fn named(result: &ActionResult, layer: &Packed) -> Result<Digest, FarmError> {
     Ok(digest)
 }
 
-fn bring(store: &Store, client: &Client, digest: &Digest, layer: &Packed) -> Result<(), FarmError> {
+fn bring(
+    (store, client, small): (&Store, &Client, &Small),
+    digest: &Digest,
+    layer: &Packed,
+) -> Result<(), FarmError> {
     let descriptor = &layer.descriptor;
     let failed = |doing: &str, e: crossdock_oci::error::StoreError| FarmError::Io {
         doing: format!("{doing} of the farm"),
         source: std::io::Error::other(e),
     };
-    if !store.contains(&descriptor.digest).map_err(|e| failed("look for a layer", e))? {
+    let is_here = || store.contains(&descriptor.digest).map_err(|e| failed("look for a layer", e));
+    if !is_here()? {
+        small.bring(store, client, digest)?;
+    }
+    if !is_here()? {
         let is_plain = Compression::of_media_type(&descriptor.media_type) == Compression::None;
         let writer = store.blob_writer().map_err(|e| failed("store a layer", e))?;
         let mut writer = BufWriter::new(writer);
@@ -164,8 +178,7 @@ fn bring(store: &Store, client: &Client, digest: &Digest, layer: &Packed) -> Res
 
 /// The result under a key. `None` for a form that this version does not know.
 pub fn of_key(
-    store: &Store,
-    client: &Arc<Client>,
+    (store, client, small): (&Store, &Arc<Client>, &Small),
     result: &ActionResult,
 ) -> Result<Option<Elsewhere>, FarmError> {
     let bytes = match &result.stdout_digest {
@@ -176,7 +189,7 @@ pub fn of_key(
     if record.created.parse::<jiff::Timestamp>().is_err() {
         return Ok(None);
     }
-    let fetch = Box::new(fetch(store, client, result, &record)?);
+    let fetch = Box::new(fetch((store, client, small), result, &record)?);
     Ok(Some(Elsewhere { record, fetch }))
 }
 
