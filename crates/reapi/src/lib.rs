@@ -34,7 +34,7 @@ pub use client::Client;
 pub use digest::Digest;
 pub use error::FarmError;
 pub use execution::{Execution, Policy, Stage};
-pub use settings::{Identity, Settings};
+pub use settings::{Dial, Identity, Settings};
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, FarmError>;

@@ -327,6 +327,10 @@ impl State {
         }
     }
 
+    fn has(&self, digest: &reapi::Digest) -> bool {
+        digest.size_bytes == 0 || self.held().blobs.contains_key(&digest.hash)
+    }
+
     fn put(&self, bytes: Vec<u8>) -> reapi::Digest {
         let digest = digest_of(&bytes);
         self.held().blobs.insert(digest.hash.clone(), bytes);
@@ -412,7 +416,7 @@ impl reapi::content_addressable_storage_server::ContentAddressableStorage for Se
     ) -> Result<Response<reapi::FindMissingBlobsResponse>, Status> {
         self.0.begin("FindMissingBlobs").await?;
         let mut missing_blob_digests = request.into_inner().blob_digests;
-        missing_blob_digests.retain(|digest| self.0.blob(digest).is_none());
+        missing_blob_digests.retain(|digest| !self.0.has(digest));
         Ok(Response::new(reapi::FindMissingBlobsResponse { missing_blob_digests }))
     }
 
@@ -1003,7 +1007,7 @@ fn fetch(state: &State, root: Option<&reapi::Digest>, to: &Path) -> Result<(), r
     let directory: reapi::Directory = state.message(root).map_err(|hash| missing(&hash, size))?;
     for file in &directory.files {
         let digest = file.digest.clone().unwrap_or_default();
-        if state.blob(&digest).is_none() {
+        if !state.has(&digest) {
             return Err(missing(&digest.hash, digest.size_bytes));
         }
         let kept = state.kept(&digest, file.is_executable);

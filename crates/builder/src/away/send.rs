@@ -33,13 +33,13 @@ pub(crate) fn package(
     mounts: &[PreparedMount],
 ) -> Result<Package, ErrorKind> {
     let settings = engine.settings;
-    let emulators = engine.emulators(platform)?;
-    let emulator = match emulators.iter().find(|emulator| !emulator.is_builtin()) {
-        None => emulators.first().map(|emulator| emulator.path.clone()),
-        Some(other) => {
-            let reason = format!("{} is not sent to other machines, crossdock-emu is", other.name());
-            return Err(ErrorKind::Emulator { platform: platform.clone(), reason });
-        }
+    // A worker of the platform's own CPU needs no emulator.
+    let emulator = match engine.emulators(platform) {
+        Err(error) => Err(error.to_string()),
+        Ok(emulators) => match emulators.iter().find(|emulator| !emulator.is_builtin()) {
+            None => Ok(emulators.first().map(|emulator| emulator.path.clone())),
+            Some(other) => Err(format!("{} is not sent to other machines, crossdock-emu is", other.name())),
+        },
     };
     let mut foreign: Vec<Platform> = settings.platforms.iter().filter(|p| !p.is_native()).cloned().collect();
     if !platform.is_native() && !foreign.contains(platform) {

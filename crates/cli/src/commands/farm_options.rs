@@ -1,12 +1,15 @@
 //! Options of a farm: an engine of the Remote Execution API that executes RUN steps.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use crossdock_delivery::remote_execution::machine::Machine;
 use crossdock_delivery::remote_execution::places::Rule;
 use crossdock_delivery::remote_execution::{Farm, Options};
+use crossdock_platform::Platform;
 use crossdock_reapi::{Address, Identity, Settings};
 use crossdock_registry::Secret;
 
@@ -22,6 +25,16 @@ pub struct FarmArgs {
         hide_env_values = true
     )]
     pub farm: Option<String>,
+    /// Execute RUN steps of a machine's CPU on that machine, which ssh reaches; crossdock is sent there if
+    /// need be
+    #[arg(
+        long,
+        value_name = "ssh://[USER@]HOST[:PORT]",
+        conflicts_with = "farm",
+        env = "CROSSDOCK_WORKER",
+        hide_env_values = true
+    )]
+    pub worker: Option<String>,
     /// A property that workers of the farm must have for steps of a platform: linux/arm64:ISA=aarch64; in the
     /// variable several, separated by spaces
     #[arg(
@@ -78,7 +91,8 @@ impl FarmArgs {
     /// A value that is none.
     pub fn farm(&self) -> Result<Option<Arc<Farm>>> {
         let Some(address) = self.farm.as_deref().filter(|address| !address.is_empty()) else {
-            return Ok(None);
+            let worker = self.worker.as_deref().filter(|worker| !worker.is_empty());
+            return worker.map(|worker| self.machine(worker)).transpose();
         };
         let address: Address = address.parse().map_err(anyhow::Error::msg).context("--farm")?;
         let mut settings = Settings::new(address);
@@ -97,6 +111,31 @@ impl FarmArgs {
         let properties = self.farm_properties.iter().filter(|text| !text.is_empty());
         let rules = properties
             .map(|text| text.parse::<Rule>().map_err(anyhow::Error::msg).context("--farm-property"));
+        let (executables, wait) = (self.executables()?, self.wait()?);
+        let rules = rules.collect::<Result<_>>()?;
+        Ok(Some(Arc::new(Farm::new(Options { settings, rules, executables, wait, machine: None })?)))
+    }
+
+    /// One machine instead of a farm.
+    fn machine(&self, worker: &str) -> Result<Arc<Farm>> {
+        // The text is not told: it may hold a password.
+        let form = "--worker: the form is ssh://[USER@]HOST[:PORT]";
+        let host: crate::device::Address = worker.parse().context(form)?;
+        if host.engine.is_some() {
+            bail!("{form}, without an engine");
+        }
+        let options = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"];
+        let alive = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"];
+        let mut command: Vec<OsString> = options.iter().chain(&alive).map(OsString::from).collect();
+        if let Some(port) = host.port {
+            command.extend(["-p".into(), port.to_string().into()]);
+        }
+        command.extend(["--".into(), host.target().into()]);
+        let machine = Machine::new(worker.to_string(), command, self.executables()?);
+        Ok(Arc::new(Farm::new(Options::of_machine(Arc::new(machine), self.wait()?))?))
+    }
+
+    fn executables(&self) -> Result<Vec<(Platform, PathBuf)>> {
         let mut executables = Vec::new();
         for text in &self.farm_executables {
             let form = || format!("--farm-executable {text}: the form is PLATFORM=FILE");
@@ -108,11 +147,12 @@ impl FarmArgs {
             }
             executables.push((platform, path));
         }
+        Ok(executables)
+    }
+
+    fn wait(&self) -> Result<Duration> {
         let wait = Duration::try_from_secs_f64(self.farm_wait);
-        let wait =
-            wait.with_context(|| format!("--farm-wait {}: it is a number of seconds", self.farm_wait))?;
-        let rules = rules.collect::<Result<_>>()?;
-        Ok(Some(Arc::new(Farm::new(Options { settings, rules, executables, wait })?)))
+        wait.with_context(|| format!("--farm-wait {}: it is a number of seconds", self.farm_wait))
     }
 
     /// The options as words, for a build of which this is a part.
@@ -121,6 +161,7 @@ impl FarmArgs {
         let mut words = vec![("--farm-wait", self.farm_wait.to_string())];
         let single = [
             ("--farm", self.farm.clone()),
+            ("--worker", self.worker.clone()),
             ("--farm-ca", path(&self.farm_ca)),
             ("--farm-cert", path(&self.farm_cert)),
             ("--farm-key", path(&self.farm_key)),

@@ -3,6 +3,7 @@
 
 mod action;
 mod asked;
+pub mod machine;
 mod output;
 pub mod places;
 mod result;
@@ -17,9 +18,10 @@ use std::time::{Duration, Instant};
 use crossdock_builder::away::order::{Package, Task};
 use crossdock_builder::{Elsewhere, Environment, ErrorKind, Event, Record, StepId, Wait};
 use crossdock_oci::Digest;
-use crossdock_reapi::{ActionResult, Blob, Client, Execution, FarmError, Policy, Stage};
+use crossdock_reapi::{ActionResult, Address, Blob, Client, Dial, Execution, FarmError, Policy, Stage};
 
 use self::asked::Asked;
+use self::machine::Machine;
 use self::output::Output;
 use self::places::{Place, Places, Rule};
 use self::result::{Outcome, Reading};
@@ -41,6 +43,20 @@ pub struct Options {
     pub executables: Vec<(crossdock_platform::Platform, PathBuf)>,
     /// How long a step waits for a worker before it goes on elsewhere.
     pub wait: Duration,
+    /// The machine that is reached by ssh, if it is no farm; see [`Options::of_machine`].
+    pub machine: Option<Arc<Machine>>,
+}
+
+impl Options {
+    /// One machine, reached by ssh, instead of a farm.
+    pub fn of_machine(machine: Arc<Machine>, wait: Duration) -> Options {
+        let nowhere =
+            Address { is_tls: false, host: "localhost".to_string(), port: 0, instance: String::new() };
+        let mut settings = crossdock_reapi::Settings::new(nowhere);
+        let dialled = machine.clone();
+        settings.dial = Some(Dial { name: machine.name.clone(), open: Arc::new(move || dialled.open()) });
+        Options { settings, rules: Vec::new(), executables: Vec::new(), wait, machine: Some(machine) }
+    }
 }
 
 /// A farm, which is connected when the first step asks for it.
@@ -167,8 +183,13 @@ impl Farm {
         package: &Package,
         place: &Place,
     ) -> Result<(Elsewhere, bool), Unplaced> {
-        let executable = self.executable(&place.executable)?;
-        let emulator = package.emulator.as_deref().filter(|_| place.is_emulated);
+        let executable = match &self.options.machine {
+            // It has its own.
+            Some(machine) => machine.executable()?,
+            None => self.executable(&place.executable)?,
+        };
+        let emulator = package.emulator.as_ref().ok().and_then(Option::as_deref);
+        let emulator = emulator.filter(|_| place.is_emulated);
         let emulator = emulator.map(|path| self.executable(path)).transpose()?;
         let action = action::action(env.store, package, executable, emulator, &place.properties)?;
         let reading = Reading { env, client, small: &self.small, task };
@@ -312,16 +333,22 @@ impl crossdock_builder::Farm for Farm {
         task: &Task<'_>,
     ) -> Result<Option<(Elsewhere, bool)>, ErrorKind> {
         let Some(client) = self.client(env) else { return Ok(None) };
-        let package = match (task.package)() {
-            Ok(package) => package,
-            Err(error @ ErrorKind::Emulator { .. }) => {
-                warn(env, format!("{} runs here: {error}", task.name));
-                return Ok(None);
+        let machine = self.options.machine.as_ref();
+        if machine.is_some_and(|machine| !machine.runs(task.platform)) {
+            return Ok(None);
+        }
+        let package = (task.package)()?;
+        let has_emulator = matches!(package.emulator, Ok(Some(_)));
+        let (places, mut reasons) = match machine {
+            Some(machine) => (vec![machine.place(has_emulator)], Vec::new()),
+            None => {
+                let places = Places { rules: &self.options.rules, executables: &self.options.executables };
+                places.of(task.platform, has_emulator)
             }
-            Err(error) => return Err(error),
         };
-        let places = Places { rules: &self.options.rules, executables: &self.options.executables };
-        let (places, mut reasons) = places.of(task.platform, package.emulator.is_some());
+        if let Err(reason) = &package.emulator {
+            reasons.push(format!("emulated: {reason}"));
+        }
         for place in places {
             match self.execute((env, &client), task, &package, &place) {
                 Ok(made) => return Ok(Some(made)),
