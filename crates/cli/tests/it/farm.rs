@@ -460,6 +460,27 @@ fn bake_and_the_environment_lead_to_the_farm() {
     assert_eq!(requests(&farm)["Execute"], 1);
 }
 
+#[test]
+fn a_file_leads_to_the_farm() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let directory = world.path("home/.config/crossdock");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let text = format!(
+        "farm = \"{}\"\n[platforms.\"linux/amd64\"]\nproperties = {{ {} = \"{}\" }}\n",
+        farm.address, PROPERTY.0, PROPERTY.1
+    );
+    std::fs::write(directory.join("farm.toml"), text).expect("written");
+    let dockerfile = "FROM base\nRUN echo 1 > /1\n";
+    world.build(dockerfile, &["-t", "t"]).ok();
+    assert_eq!(requests(&farm)["Execute"], 1);
+    world.build(dockerfile, &["-t", "t", "--no-cache", "--farm", ""]).ok();
+    assert_eq!(farm.take_requests().len(), 0, "an empty address asks for none");
+    std::fs::write(directory.join("farm.toml"), "frm = 1\n").expect("written");
+    let error = world.build(dockerfile, &["-t", "t"]).fails(1);
+    assert!(error.contains("farm.toml") && error.contains("line 1"), "{error}");
+}
+
 /// A directory with an `ssh` that runs its command here, as another user's machine would: with another home,
 /// and with crossdock in its path or not. Gives the variable PATH for the build.
 fn fake_ssh(world: &World, has_crossdock: bool) -> String {
