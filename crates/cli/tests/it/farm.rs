@@ -165,8 +165,7 @@ fn known_steps_are_asked_for_together_and_not_unpacked() {
     let second = World::with_base();
     farm.take_requests();
     let unpacked = || std::fs::read_dir(second.store().join("trees")).expect("a directory").count();
-    second.build("FROM base\n", &["-t", "base-only"]).ok();
-    let of_base = unpacked();
+    let before = unpacked();
     farm.behave(|behaviour| behaviour.latency = Duration::from_millis(100));
     let archive = format!("type=oci,dest={}", second.text("t.tar"));
     // WORKDIR is a step of this machine, so its directory and what is below it is unpacked: leave it out.
@@ -177,11 +176,35 @@ fn known_steps_are_asked_for_together_and_not_unpacked() {
     built.ok();
     assert_eq!(requests(&farm)["GetActionResult"], 8);
     assert!(farm.most_at_once("GetActionResult") >= 8, "{}", farm.most_at_once("GetActionResult"));
-    assert_eq!(unpacked(), of_base, "nothing is unpacked");
+    assert_eq!(unpacked(), before, "nothing is unpacked, not even the base image");
     // Now somebody reads the files.
     build(&second, &farm, &dockerfile, &[]).ok();
     assert_eq!(second.sh("t", "cat /1 /8 /w/last"), "1\n8\nlast\n");
     assert_eq!(digest(&world, "t"), digest(&second, "t"));
+}
+
+#[test]
+fn workers_and_latencies_change_nothing() {
+    let stage =
+        |name: &str| format!("FROM base AS {name}\nRUN echo {name} > /{name}\nRUN cat /{name} > /{name}2\n");
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let stages: String = names.iter().map(|name| stage(name)).collect();
+    let copies: String = names.iter().map(|name| format!("COPY --from={name} /{name}2 /\n")).collect();
+    let dockerfile = format!("{stages}FROM base\n{copies}RUN cat /?2 > /all\n");
+    let here = World::with_base();
+    here.build(&dockerfile, &["-t", "t", "--timestamp", "1000000000"]).ok();
+    for (workers, latency) in [(1, 0), (2, 1), (8, 20)] {
+        let world = World::with_base();
+        let worker = world.text("worker");
+        let env = [("CROSSDOCK_FARM_CACHE", worker.as_str()), ("CROSSDOCK_TRANSLATIONS", "0")];
+        let farm = TestFarm::start(workers, &env);
+        farm.behave(|behaviour| behaviour.latency = Duration::from_millis(latency));
+        let built = build(&world, &farm, &dockerfile, &[]);
+        assert!(!built.err.contains("warning"), "{}", built.err);
+        built.ok();
+        assert_eq!(requests(&farm)["Execute"], 13);
+        assert_eq!(digest(&world, "t"), digest(&here, "t"), "{workers} workers, {latency} ms");
+    }
 }
 
 #[test]
