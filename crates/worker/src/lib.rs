@@ -15,7 +15,7 @@ mod service;
 mod storage;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub fn serve(options: &Options) -> io::Result<()> {
     let storage = storage::Storage::open(&options.directory)?;
     storage.prune(UNUSED);
     // What it executes for clients of another CPU is itself.
-    let executable = storage.keep_file(&PathBuf::from("/proc/self/exe"))?;
+    let executable = storage.keep_known_file(Path::new("/proc/self/exe"))?;
     let greeting = Greeting {
         version: options.version.clone(),
         platform: options.platform.clone(),

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use crossdock_oci::Digest as Sha256;
-use crossdock_oci::digest::Hasher;
+use crossdock_oci::digest::{Hasher, Hashing};
 use crossdock_oci::name::random_name;
 use prost::Message;
 
@@ -94,6 +94,15 @@ impl Storage {
         let mut writing = self.writing()?;
         io::copy(&mut File::open(path)?, &mut writing)?;
         writing.keep()
+    }
+
+    /// The same for a large file that most likely is a blob already: it is read, and copied only if need be.
+    pub fn keep_known_file(&self, path: &Path) -> io::Result<reapi::Digest> {
+        let mut hashing = Hashing::new(io::sink());
+        let size = io::copy(&mut File::open(path)?, &mut hashing)?;
+        let hash = hashing.finish().1.hex().to_string();
+        let digest = reapi::Digest { hash, size_bytes: i64::try_from(size).unwrap_or(i64::MAX) };
+        if self.has(&digest) { Ok(digest) } else { self.keep_file(path) }
     }
 
     /// Puts a blob into a directory under a name.
@@ -208,6 +217,12 @@ mod tests {
         let digest = storage.keep(b"hello").expect("kept");
         assert!(storage.has(&digest));
         assert_eq!(storage.read(&digest).as_deref(), Some(&b"hello"[..]));
+        let file = directory.path().join("file");
+        for content in ["hello", "other"] {
+            fs::write(&file, content).expect("written");
+            let kept = storage.keep_known_file(&file).expect("kept");
+            assert_eq!((kept == digest, storage.has(&kept)), (content == "hello", true));
+        }
         assert!(!storage.has(&reapi::Digest { size_bytes: 4, ..digest.clone() }));
         assert!(!storage.has(&reapi::Digest { hash: "../blobs/x".into(), size_bytes: 5 }));
         drop(storage.writing().expect("begun"));

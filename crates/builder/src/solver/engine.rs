@@ -271,8 +271,14 @@ impl<'a> Engine<'a> {
             }))
         };
         if is_wanted {
-            let promise = promise.clone();
-            self.fetchers.fetch_later(threads, Box::new(move || drop(promise.wait())));
+            let (promise, stop) = (promise.clone(), self.env.stop.clone());
+            // A build that ends needs nothing more.
+            let fetch = move || {
+                if !stop.is_set() {
+                    let _ = promise.wait();
+                }
+            };
+            self.fetchers.fetch_later(threads, Box::new(fetch));
         }
         let layer = Some(Layer::elsewhere(announced, promise));
         let result = StepResult { layer, created, renewal: None };

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossdock_platform::Platform;
 use crossdock_reapi::{Blob, Content, Digest, FarmError};
@@ -22,6 +24,8 @@ const NONE: &str = "crossdock-worker none ";
 const PREFACE_MAX: usize = 64 << 10;
 /// Lines of ssh's messages that an error shows.
 const LINES_SHOWN: usize = 5;
+/// How long the end of these messages is waited for.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 /// Where an executable that was sent is kept.
 const PLACE: &str = "${XDG_CACHE_HOME:-$HOME/.cache}/crossdock-farm-bin";
 
@@ -140,7 +144,7 @@ impl Machine {
     }
 
     /// A process of ssh that runs a script there.
-    fn start(&self, script: &str, stdin: Stdio) -> io::Result<(Child, Arc<Mutex<VecDeque<String>>>)> {
+    fn start(&self, script: &str, stdin: Stdio) -> io::Result<(Child, Said)> {
         let (program, options) = self.command.split_first().expect("a program is given");
         let mut command = Command::new(program);
         // The script has no single quotes.
@@ -152,9 +156,9 @@ impl Machine {
             ),
             _ => error,
         })?;
-        let said: Arc<Mutex<VecDeque<String>>> = Arc::default();
-        let (stderr, kept) = (child.stderr.take().expect("piped"), said.clone());
-        std::thread::Builder::new().name("ssh".to_string()).spawn(move || {
+        let lines: Arc<Mutex<VecDeque<String>>> = Arc::default();
+        let (stderr, kept) = (child.stderr.take().expect("piped"), lines.clone());
+        let reader = std::thread::Builder::new().name("ssh".to_string()).spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut kept = lock(&kept);
                 if kept.len() == LINES_SHOWN {
@@ -163,7 +167,7 @@ impl Machine {
                 kept.push_back(line);
             }
         })?;
-        Ok((child, said))
+        Ok((child, Said { lines, reader }))
     }
 
     /// Runs a script that becomes an engine, or says that there is none.
@@ -200,9 +204,20 @@ impl Drop for Machine {
     }
 }
 
-/// What a shell there says, as the end of a sentence.
-fn failure(status: &str, said: &Mutex<VecDeque<String>>) -> io::Error {
-    let said: Vec<String> = lock(said).iter().map(|line| line.trim().to_string()).collect();
+/// What ssh and the programs there say on standard error.
+struct Said {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    reader: JoinHandle<()>,
+}
+
+/// Why a process of ssh ended.
+fn failure(status: &str, said: &Said) -> io::Error {
+    // Something that ssh has left in the background may keep the stream open.
+    let deadline = Instant::now() + LAST_WORDS_TIME;
+    while !said.reader.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let said: Vec<String> = lock(&said.lines).iter().map(|line| line.trim().to_string()).collect();
     match said.is_empty() {
         true => io::Error::other(format!("ssh ended ({status})")),
         false => io::Error::other(format!("ssh ended ({status}): {}", said.join("; "))),
