@@ -155,7 +155,7 @@ impl Client {
                 Streamed::Done(response) => match lost(&response) {
                     Some(status) => (status, true),
                     None => {
-                        let told = live.finish(policy.output).await;
+                        let told = live.finish(policy.output);
                         return self.outcome(*response, told);
                     }
                 },

@@ -1,8 +1,6 @@
 //! What a command writes while it runs, if the server offers that (REAPI, message
 //! `ExecuteOperationMetadata`, `stdout_stream_name` and `stderr_stream_name`).
 
-use std::time::Duration;
-
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::bytestream::ReadRequest;
 use bazel_remote_apis::google::bytestream::byte_stream_client::ByteStreamClient;
@@ -13,8 +11,6 @@ use tonic::Request;
 use crate::channel::Connection;
 use crate::client::MESSAGE_MAX;
 
-/// How long the rest of the streams is waited for when the command has ended: it comes with the result, too.
-const REST_TIME: Duration = Duration::from_millis(500);
 /// Pieces of output that wait to be passed on.
 const PIECES_WAITING: usize = 16;
 
@@ -66,12 +62,10 @@ impl Live {
         piece
     }
 
-    /// Passes on what the streams still have. Gives the number of bytes of both streams that were passed on.
-    pub async fn finish(mut self, output: &mut (dyn FnMut(bool, &[u8]) + Send)) -> [u64; 2] {
-        // What is left to send is sent by the tasks.
-        drop(self.sender);
-        let deadline = tokio::time::Instant::now() + REST_TIME;
-        while let Ok(Some((stderr, bytes))) = tokio::time::timeout_at(deadline, self.receiver.recv()).await {
+    /// Passes on what has come meanwhile. Gives the number of bytes of both streams that were passed on: the
+    /// rest comes with the result, so nothing is waited for.
+    pub fn finish(mut self, output: &mut (dyn FnMut(bool, &[u8]) + Send)) -> [u64; 2] {
+        while let Ok((stderr, bytes)) = self.receiver.try_recv() {
             self.told[usize::from(stderr)] += bytes.len() as u64;
             output(stderr, &bytes);
         }

@@ -1,6 +1,6 @@
 //! Small layers are fetched together.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossdock_oci::Store;
 use crossdock_reapi::{Client, Digest, FarmError};
@@ -12,11 +12,18 @@ const WAITING_MAX: usize = 1000;
 
 /// Small layers that were found and not fetched yet.
 #[derive(Clone, Default)]
-pub struct Small(Arc<Mutex<Vec<Digest>>>);
+pub struct Small(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Vec<Digest>>,
+    /// Held by who fetches, so that the others find theirs afterwards.
+    turn: Mutex<()>,
+}
 
 impl Small {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Digest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Vec<Digest>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a layer that will most likely be fetched.
@@ -36,8 +43,7 @@ impl Small {
         if layer.size() > SMALL_MAX {
             return Ok(());
         }
-        // Others wait here, and then find theirs.
-        let mut waiting = self.waiting();
+        let _turn = self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |e| FarmError::Io {
             doing: "store layers of the farm".to_string(),
             source: std::io::Error::other(e),
@@ -46,10 +52,10 @@ impl Small {
             return Ok(());
         }
         let mut batch = vec![layer.clone()];
-        batch.extend(waiting.iter().filter(|other| *other != layer).cloned());
+        batch.extend(self.waiting().iter().filter(|other| *other != layer).cloned());
         batch.truncate(client.fits_batch(&batch));
         let blobs = client.read_some(&batch)?;
-        waiting.retain(|digest| !batch.contains(digest));
+        self.waiting().retain(|digest| !batch.contains(digest));
         store.write_blobs(blobs.iter().map(Vec::as_slice)).map_err(failed)
     }
 }
