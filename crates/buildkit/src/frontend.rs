@@ -276,6 +276,7 @@ impl<'w> Frontend<'_, 'w> {
             hostname: hostname.filter(|name| !name.is_empty()),
             source_date_epoch: epoch.transpose()?,
             needs_trees: self.job.needs_trees(),
+            needs_steps: true,
         };
         let stages = no_cache.into_iter().flat_map(|list| list.split(','));
         let request = BuildRequest {

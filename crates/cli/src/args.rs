@@ -151,6 +151,8 @@ impl Command {
     /// What must be set up before the command runs.
     pub fn needs(&self) -> Needs {
         match self {
+            // What it starts makes its own.
+            Command::Perform(PerformArgs { serve: true, .. }) => Needs::Nothing,
             Command::Run(_) | Command::Unshare(_) | Command::Perform(_) => Needs::Namespace,
             Command::Build(_)
             | Command::Bake(_)

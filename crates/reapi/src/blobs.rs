@@ -38,6 +38,8 @@ pub enum Content {
     Bytes(Vec<u8>),
     /// In a file that does not change. The second says whether compression makes it smaller.
     File(PathBuf, bool),
+    /// On the server only: it cannot be sent.
+    Elsewhere,
 }
 
 impl Blob {
@@ -53,6 +55,7 @@ impl Blob {
             Content::File(path, _) => {
                 std::fs::read(path).map_err(|source| FarmError::File { path: path.clone(), source })
             }
+            Content::Elsewhere => Err(FarmError::Missing(vec![self.digest.clone()])),
         }
     }
 }
@@ -92,7 +95,8 @@ impl Client {
         Ok(missing)
     }
 
-    /// Sends those blobs that the server does not have.
+    /// Sends those blobs that the server does not have. Those in memory are most likely new, as messages are:
+    /// small ones are sent without a question, while the server is asked for the others.
     ///
     /// # Errors
     ///
@@ -105,18 +109,24 @@ impl Client {
             let reason = format!("it takes blobs of at most {max} bytes, and the step needs {digest}");
             return Err(FarmError::Unfit { farm: self.name(), reason });
         }
+        let small_max = SMALL_MAX.min(self.capabilities.batch_size_max.saturating_sub(ENTRY_SIZE));
+        let is_new =
+            |blob: &&Blob| matches!(blob.content, Content::Bytes(_)) && blob.digest.size() <= small_max;
+        let (new, asked): (Vec<&Blob>, Vec<&Blob>) = known.values().copied().partition(is_new);
         self.wait(async {
-            let digests: Vec<Digest> = known.keys().map(|digest| (*digest).clone()).collect();
-            let missing = self.find_missing(&digests).await?;
-            let missing = missing.iter().filter_map(|digest| known.get(digest).copied());
-            let small_max = SMALL_MAX.min(self.capabilities.batch_size_max.saturating_sub(ENTRY_SIZE));
-            let (small, large): (Vec<&Blob>, Vec<&Blob>) =
-                missing.partition(|blob| blob.digest.size() <= small_max);
-            self.send_small(&small).await?;
-            for blob in large {
-                self.send_large(blob).await?;
-            }
-            Ok(())
+            let send_others = async {
+                let digests: Vec<Digest> = asked.iter().map(|blob| blob.digest.clone()).collect();
+                let missing = self.find_missing(&digests).await?;
+                let missing = missing.iter().filter_map(|digest| known.get(digest).copied());
+                let (small, large): (Vec<&Blob>, Vec<&Blob>) =
+                    missing.partition(|blob| blob.digest.size() <= small_max);
+                self.send_small(&small).await?;
+                for blob in large {
+                    self.send_large(blob).await?;
+                }
+                Ok(())
+            };
+            tokio::try_join!(self.send_small(&new), send_others).map(|_| ())
         })
     }
 
@@ -208,16 +218,7 @@ impl Client {
             let problem = format!("at most {SMALL_MAX} bytes were expected");
             return Err(FarmError::Corrupt { digest: digest.clone(), problem });
         }
-        let message = reapi::BatchReadBlobsRequest {
-            instance_name: self.instance(),
-            digests: vec![digest.to_message()],
-            acceptable_compressors: Vec::new(),
-            digest_function: reapi::digest_function::Value::Sha256 as i32,
-        };
-        let answer = self.wait(self.repeat("BatchReadBlobs", || async {
-            self.storage().batch_read_blobs(self.request(message.clone())).await
-        }))?;
-        let response = answer.responses.into_iter().next();
+        let response = self.batch_read(std::slice::from_ref(digest))?.into_iter().next();
         let response = response.ok_or_else(|| FarmError::Missing(vec![digest.clone()]))?;
         match response.status.filter(|status| status.code != 0) {
             Some(status) if Code::from(status.code) == Code::NotFound => {
@@ -230,5 +231,43 @@ impl Client {
                 Err(FarmError::Corrupt { digest: digest.clone(), problem })
             }
         }
+    }
+
+    /// How many of the first of these fit into one request of [`Client::read_some`].
+    pub fn fits_batch(&self, digests: &[Digest]) -> usize {
+        let mut size = 0;
+        let fits = |digest: &&Digest| {
+            size += digest.size() + ENTRY_SIZE;
+            size <= self.capabilities.batch_size_max
+        };
+        digests.iter().take_while(fits).count()
+    }
+
+    /// Those of some small blobs that the server has, verified, in one request. What it lacks or sends wrong
+    /// is left out: reading it alone tells why.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer, or refuses this client.
+    pub fn read_some(&self, digests: &[Digest]) -> Result<Vec<Vec<u8>>> {
+        let responses = self.batch_read(digests)?.into_iter();
+        let is_good = |response: &reapi::batch_read_blobs_response::Response| {
+            response.status.as_ref().is_none_or(|status| status.code == 0)
+                && digests.contains(&Digest::of(&response.data))
+        };
+        Ok(responses.filter(is_good).map(|response| response.data).collect())
+    }
+
+    fn batch_read(&self, digests: &[Digest]) -> Result<Vec<reapi::batch_read_blobs_response::Response>> {
+        let message = reapi::BatchReadBlobsRequest {
+            instance_name: self.instance(),
+            digests: digests.iter().map(Digest::to_message).collect(),
+            acceptable_compressors: Vec::new(),
+            digest_function: reapi::digest_function::Value::Sha256 as i32,
+        };
+        let answer = self.wait(self.repeat("BatchReadBlobs", || async {
+            self.storage().batch_read_blobs(self.request(message.clone())).await
+        }))?;
+        Ok(answer.responses)
     }
 }

@@ -44,6 +44,9 @@ impl Client {
     /// Sends a blob. What the server has of it after a failure is not sent again, unless it is compressed:
     /// servers do not agree on what they have then.
     pub(crate) async fn write_stream(&self, blob: &Blob) -> Result<()> {
+        if matches!(blob.content, Content::Elsewhere) {
+            return Err(FarmError::Missing(vec![blob.digest.clone()]));
+        }
         let is_compressible = matches!(blob.content, Content::File(_, true));
         let is_compressed =
             is_compressible && self.capabilities.has_zstd && blob.digest.size() >= COMPRESSED_FROM;
@@ -267,6 +270,7 @@ fn produce(
             file.seek(SeekFrom::Start(offset))?;
             Box::new(file)
         }
+        Content::Elsewhere => return Err(io::Error::other("the blob was never here")),
     };
     if is_compressed {
         reader = Box::new(zstd::stream::read::Encoder::new(reader, LEVEL)?);

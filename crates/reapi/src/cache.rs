@@ -1,5 +1,7 @@
 //! The action cache (REAPI, service `ActionCache`), and results of actions.
 
+use std::task::Poll;
+
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::build::bazel::remote::execution::v2::action_cache_client::ActionCacheClient;
 use tonic::Code;
@@ -90,6 +92,27 @@ impl Client {
     ///
     /// The server does not answer, or refuses this client.
     pub fn action_result(&self, action: &Digest, inline: &[&str]) -> Result<Option<ActionResult>> {
+        self.wait(self.get_action_result(action, inline))
+    }
+
+    /// What is known of several actions: one request for each, all at once. `told` gets each answer with the
+    /// action's place in the list.
+    pub fn action_results(
+        &self,
+        actions: &[Digest],
+        told: &(dyn Fn(usize, Result<Option<ActionResult>>) + Sync),
+    ) {
+        let asked = actions.iter().enumerate();
+        let mut under_way: Vec<_> = asked
+            .map(|(i, action)| Box::pin(async move { told(i, self.get_action_result(action, &[]).await) }))
+            .collect();
+        self.wait(std::future::poll_fn(|context| {
+            under_way.retain_mut(|one| one.as_mut().poll(context).is_pending());
+            if under_way.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        }));
+    }
+
+    async fn get_action_result(&self, action: &Digest, inline: &[&str]) -> Result<Option<ActionResult>> {
         let message = reapi::GetActionResultRequest {
             instance_name: self.instance(),
             action_digest: Some(action.to_message()),
@@ -98,7 +121,7 @@ impl Client {
             inline_output_files: inline.iter().map(ToString::to_string).collect(),
             digest_function: reapi::digest_function::Value::Sha256 as i32,
         };
-        let found = self.wait(self.repeat("GetActionResult", || async {
+        let found = self.repeat("GetActionResult", || async {
             let service = ActionCacheClient::new(self.connection.clone());
             let mut service = service.max_decoding_message_size(crate::client::MESSAGE_MAX);
             match service.get_action_result(self.request(message.clone())).await {
@@ -106,8 +129,8 @@ impl Client {
                 Err(status) if status.code() == Code::NotFound => Ok(tonic::Response::new(None)),
                 Err(status) => Err(status),
             }
-        }))?;
-        Ok(found.map(ActionResult::read))
+        });
+        Ok(found.await?.map(ActionResult::read))
     }
 
     /// Writes what is known of an action. Does nothing if the server lets no client write.

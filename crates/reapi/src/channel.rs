@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use prost::Message;
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
+use tokio::net::unix::pipe;
 use tonic::metadata::{Ascii, BinaryMetadataValue, MetadataKey, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -22,10 +23,12 @@ use tonic::{Request, Status};
 use crate::Result;
 use crate::address::Address;
 use crate::error::FarmError;
-use crate::settings::Settings;
+use crate::settings::{Dial, Settings};
 
 /// How long a name is looked up and a connection is tried.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long it may take to dial.
+const DIAL_TIME: Duration = Duration::from_secs(600);
 /// A connection without a sign of life for this long is asked for one, since executions may be silent for
 /// hours: by TCP, as HTTP/2's pings make many servers hang up (gRPC's core allows one in five minutes).
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -115,9 +118,17 @@ pub(crate) fn connection(settings: &Settings) -> Result<Connection> {
     if address.is_tls {
         endpoint = endpoint.tls_config(tls(settings)?).map_err(wrong)?;
     }
-    let address = address.clone();
-    let connector = tower::service_fn(move |_: Uri| connect(address.clone()));
-    let channel = endpoint.connect_with_connector_lazy(connector);
+    let channel = match settings.dial.clone() {
+        Some(dial) => {
+            // What is dialled may have to be installed first.
+            let endpoint = endpoint.connect_timeout(DIAL_TIME);
+            endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| dialled(dial.clone())))
+        }
+        None => {
+            let address = address.clone();
+            endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| connect(address.clone())))
+        }
+    };
     Ok(InterceptedService::new(channel, Headers::new(settings)?))
 }
 
@@ -135,6 +146,17 @@ fn tls(settings: &Settings) -> Result<ClientTlsConfig> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|source| FarmError::File { path: path.to_path_buf(), source })
+}
+
+/// Two pipes as a connection.
+type Pipes = tokio::io::Join<pipe::Receiver, pipe::Sender>;
+
+/// Opens a connection without the network.
+async fn dialled(dial: Dial) -> io::Result<TokioIo<Pipes>> {
+    let opened = tokio::task::spawn_blocking(move || (dial.open)()).await.map_err(io::Error::other)?;
+    let (read, write) = opened?;
+    let read = pipe::Receiver::from_owned_fd(read)?;
+    Ok(TokioIo::new(tokio::io::join(read, pipe::Sender::from_owned_fd(write)?)))
 }
 
 /// Connects to the first address that answers.

@@ -84,7 +84,10 @@ impl Client {
 
     /// The farm's address, for messages.
     pub fn name(&self) -> String {
-        self.settings.address.to_string()
+        match &self.settings.dial {
+            Some(dial) => dial.name.clone(),
+            None => self.settings.address.to_string(),
+        }
     }
 
     /// The instance that requests are for.

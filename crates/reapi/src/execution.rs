@@ -17,6 +17,7 @@ use crate::channel::Connection;
 use crate::client::{Client, MESSAGE_MAX, lock};
 use crate::digest::Digest;
 use crate::error::{FarmError, clean};
+use crate::live::Live;
 
 /// How often an execution looks whether it should end.
 const LOOK_TIME: Duration = Duration::from_millis(50);
@@ -38,11 +39,13 @@ pub enum Execution {
     /// The command has run.
     Done {
         /// What it gave.
-        result: ActionResult,
+        result: Box<ActionResult>,
         /// Whether the result was in the action cache.
         is_cached: bool,
         /// What the server says to a person.
         message: String,
+        /// How many bytes of standard output and standard error [`Policy::output`] has heard.
+        told: [u64; 2],
     },
     /// No worker took it in time; it was cancelled.
     NotTaken,
@@ -60,6 +63,9 @@ pub struct Policy<'a> {
     pub is_stopped: &'a (dyn Fn() -> bool + Sync),
     /// Hears what it does.
     pub told: &'a mut (dyn FnMut(Stage) + Send),
+    /// Hears what the command writes while it runs, if the server offers that: whether it is standard error,
+    /// and the bytes. The result has all of it again.
+    pub output: &'a mut (dyn FnMut(bool, &[u8]) + Send),
 }
 
 /// What one stream of an execution came to.
@@ -118,6 +124,7 @@ impl Client {
     ) -> Result<Execution> {
         let mut attempt = 0;
         let mut queue = Queue { since: Instant::now(), wait: policy.wait, stage: None };
+        let mut live = Live::new(&self.connection);
         loop {
             let opened = match &name {
                 Some(name) => {
@@ -139,13 +146,18 @@ impl Client {
                 }
             };
             let streamed = match opened {
-                Ok(response) => self.follow(response.into_inner(), policy, &mut queue, name).await?,
+                Ok(response) => {
+                    self.follow(response.into_inner(), policy, (&mut queue, &mut live), name).await?
+                }
                 Err(status) => Streamed::Broken(status),
             };
             let (status, is_lost) = match streamed {
                 Streamed::Done(response) => match lost(&response) {
                     Some(status) => (status, true),
-                    None => return self.outcome(*response),
+                    None => {
+                        let told = live.finish(policy.output);
+                        return self.outcome(*response, told);
+                    }
                 },
                 Streamed::NotTaken => return Ok(Execution::NotTaken),
                 Streamed::Broken(status) => (status, false),
@@ -171,13 +183,17 @@ impl Client {
         &self,
         mut stream: Streaming<Operation>,
         policy: &mut Policy<'_>,
-        queue: &mut Queue,
+        (queue, live): (&mut Queue, &mut Live),
         name: &mut Option<String>,
     ) -> Result<Streamed> {
         let mut look = tokio::time::interval(LOOK_TIME);
         loop {
             let message = tokio::select! {
                 message = stream.message() => message,
+                (stderr, bytes) = live.next() => {
+                    (policy.output)(stderr, &bytes);
+                    continue;
+                }
                 _ = look.tick() => {
                     if (policy.is_stopped)() {
                         return Err(FarmError::Stopped);
@@ -213,10 +229,11 @@ impl Client {
             }
             let metadata =
                 operation.metadata.map(|any| reapi::ExecuteOperationMetadata::decode(any.value.as_slice()));
-            if let Some(Ok(metadata)) = metadata
-                && let Some(stage) = queue.note(&metadata)
-            {
-                (policy.told)(stage);
+            if let Some(Ok(metadata)) = metadata {
+                if let Some(stage) = queue.note(&metadata) {
+                    (policy.told)(stage);
+                }
+                live.note(&metadata);
             }
         }
     }
@@ -231,15 +248,16 @@ impl Client {
         }
     }
 
-    fn outcome(&self, response: reapi::ExecuteResponse) -> Result<Execution> {
+    fn outcome(&self, response: reapi::ExecuteResponse, told: [u64; 2]) -> Result<Execution> {
         if let Some(status) = response.status.filter(|status| status.code != 0) {
             return Err(FarmError::of_message(&self.name(), &status));
         }
         let Some(result) = response.result else {
             return Err(FarmError::Answer("an execution succeeded without a result".to_string()));
         };
-        let result = ActionResult::read(result);
-        Ok(Execution::Done { result, is_cached: response.cached_result, message: clean(&response.message) })
+        let result = Box::new(ActionResult::read(result));
+        let message = clean(&response.message);
+        Ok(Execution::Done { result, is_cached: response.cached_result, message, told })
     }
 }
 

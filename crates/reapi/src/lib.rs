@@ -18,6 +18,7 @@ mod client;
 mod digest;
 mod error;
 mod execution;
+mod live;
 mod settings;
 
 /// The messages and services of the API.
@@ -33,7 +34,7 @@ pub use client::Client;
 pub use digest::Digest;
 pub use error::FarmError;
 pub use execution::{Execution, Policy, Stage};
-pub use settings::{Identity, Settings};
+pub use settings::{Dial, Identity, Settings};
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, FarmError>;

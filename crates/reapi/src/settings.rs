@@ -1,6 +1,10 @@
 //! How a farm is reached.
 
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossdock_registry::Secret;
@@ -24,6 +28,23 @@ pub struct Settings {
     pub patience: Duration,
     /// Version of the program, which servers write into their logs.
     pub version: String,
+    /// Reaches the farm instead of the network; the address is then of no use.
+    pub dial: Option<Dial>,
+}
+
+/// A way to a farm: another program's pipes, for example.
+#[derive(Clone)]
+pub struct Dial {
+    /// The farm, for messages.
+    pub name: String,
+    /// Opens a connection: a pipe to read from, and one to write to. The error is for people.
+    pub open: Arc<dyn Fn() -> io::Result<(OwnedFd, OwnedFd)> + Send + Sync>,
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dial").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// A client's certificate.
@@ -46,6 +67,7 @@ impl Settings {
             retries: 6,
             patience: Duration::from_secs(60),
             version: env!("CARGO_PKG_VERSION").to_string(),
+            dial: None,
         }
     }
 }

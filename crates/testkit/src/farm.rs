@@ -17,6 +17,7 @@ use crossdock_oci::Digest as Sha256;
 use prost::Message;
 use reapi::compressor::Value as Compressor;
 use reapi::execution_stage::Value as Stage;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -42,6 +43,8 @@ pub struct Behaviour {
     pub has_zstd: bool,
     /// The digest function that it claims to have.
     pub digest_function: i32,
+    /// What a command writes can be read while it runs.
+    pub has_streams: bool,
     /// Longest batch, in bytes.
     pub batch_size_max: i64,
     /// Added to each answer.
@@ -77,6 +80,7 @@ impl Default for Behaviour {
         Behaviour {
             may_update: true,
             has_zstd: true,
+            has_streams: true,
             digest_function: reapi::digest_function::Value::Sha256 as i32,
             batch_size_max: 4 << 20,
             latency: Duration::ZERO,
@@ -105,10 +109,14 @@ struct Held {
     partial: HashMap<String, Vec<u8>>,
     actions: HashMap<String, reapi::ActionResult>,
     operations: HashMap<String, operations::Operation>,
+    /// What running commands have written, by the names of the streams, and whether that is all.
+    streams: HashMap<String, (Vec<u8>, bool)>,
     cancelled: Vec<String>,
     /// Those of them that have not begun again.
     ending: BTreeSet<String>,
     requests: BTreeMap<&'static str, usize>,
+    /// Requests under way, and the most at once, by method.
+    at_once: BTreeMap<&'static str, (usize, usize)>,
 }
 
 /// What the services share.
@@ -182,6 +190,11 @@ impl TestFarm {
     /// How often each method was called since the last time.
     pub fn take_requests(&self) -> BTreeMap<&'static str, usize> {
         std::mem::take(&mut self.held().requests)
+    }
+
+    /// The most requests of a method that waited for its latency at once.
+    pub fn most_at_once(&self, method: &str) -> usize {
+        self.held().at_once.get(method).map_or(0, |(_, most)| *most)
     }
 
     /// Names of cancelled operations.
@@ -295,7 +308,14 @@ impl State {
             held.behaviour.latency
         };
         if !latency.is_zero() {
+            {
+                let mut held = self.held();
+                let (now, most) = held.at_once.entry(method).or_default();
+                *now += 1;
+                *most = (*most).max(*now);
+            }
             tokio::time::sleep(latency).await;
+            self.held().at_once.entry(method).or_default().0 -= 1;
         }
         Ok(())
     }
@@ -305,6 +325,10 @@ impl State {
             0 => Some(Vec::new()),
             _ => self.held().blobs.get(&digest.hash).cloned(),
         }
+    }
+
+    fn has(&self, digest: &reapi::Digest) -> bool {
+        digest.size_bytes == 0 || self.held().blobs.contains_key(&digest.hash)
     }
 
     fn put(&self, bytes: Vec<u8>) -> reapi::Digest {
@@ -392,7 +416,7 @@ impl reapi::content_addressable_storage_server::ContentAddressableStorage for Se
     ) -> Result<Response<reapi::FindMissingBlobsResponse>, Status> {
         self.0.begin("FindMissingBlobs").await?;
         let mut missing_blob_digests = request.into_inner().blob_digests;
-        missing_blob_digests.retain(|digest| self.0.blob(digest).is_none());
+        missing_blob_digests.retain(|digest| !self.0.has(digest));
         Ok(Response::new(reapi::FindMissingBlobsResponse { missing_blob_digests }))
     }
 
@@ -495,6 +519,9 @@ impl bytes::byte_stream_server::ByteStream for Service {
     async fn read(&self, request: Request<bytes::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         self.0.begin("Read").await?;
         let request = request.into_inner();
+        if self.0.held().streams.contains_key(&request.resource_name) {
+            return Ok(Response::new(self.listen(request.resource_name)));
+        }
         let (is_compressed, digest) = resource(&request.resource_name)?;
         let mut blob = self.0.blob(&digest).ok_or_else(|| Status::not_found("no such blob"))?;
         if take(&mut self.0.held().behaviour.lies) {
@@ -643,6 +670,31 @@ impl reapi::execution_server::Execution for Service {
 }
 
 impl Service {
+    /// What a running command writes.
+    fn listen(&self, name: String) -> Streamed<bytes::ReadResponse> {
+        let state = self.0.clone();
+        let (sender, receiver) = mpsc::channel(16);
+        tokio::spawn(async move {
+            let mut sent = 0;
+            loop {
+                let changed = state.changed.notified();
+                let Some((all, is_whole)) = state.held().streams.get(&name).cloned() else { return };
+                if all.len() > sent {
+                    let data = all[sent..].to_vec();
+                    sent = all.len();
+                    if sender.send(Ok(bytes::ReadResponse { data })).await.is_err() {
+                        return;
+                    }
+                }
+                if is_whole {
+                    return;
+                }
+                let _ = tokio::time::timeout(Duration::from_millis(20), changed).await;
+            }
+        });
+        Box::pin(ReceiverStream::new(receiver))
+    }
+
     /// The states of an operation until it is done.
     fn watch(&self, name: String) -> Streamed<operations::Operation> {
         let state = self.0.clone();
@@ -718,10 +770,31 @@ impl operations::operations_server::Operations for Service {
     }
 }
 
+/// Names of the streams of an operation's command.
+fn stream_names(name: &str) -> [String; 2] {
+    ["stdout", "stderr"].map(|stream| format!("streams/{name}/{stream}"))
+}
+
 /// An operation that is not done.
 fn under_way(name: &str, stage: Stage, worker: &str) -> operations::Operation {
+    operation(name, stage, worker, Default::default())
+}
+
+/// An operation whose command's streams can be read.
+fn with_streams(name: &str, worker: &str) -> operations::Operation {
+    operation(name, Stage::Executing, worker, stream_names(name))
+}
+
+fn operation(
+    name: &str,
+    stage: Stage,
+    worker: &str,
+    [stdout_stream_name, stderr_stream_name]: [String; 2],
+) -> operations::Operation {
     let metadata = reapi::ExecuteOperationMetadata {
         stage: stage as i32,
+        stdout_stream_name,
+        stderr_stream_name,
         partial_execution_metadata: Some(reapi::ExecutedActionMetadata {
             worker: worker.into(),
             ..Default::default()
@@ -811,7 +884,15 @@ async fn attempt(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let _worker = state.workers.acquire().await.expect("workers stay");
-    state.held().operations.insert(name.to_string(), under_way(name, Stage::Executing, "worker-1"));
+    let has_streams = state.held().behaviour.has_streams;
+    let executing = match has_streams {
+        true => with_streams(name, "worker-1"),
+        false => under_way(name, Stage::Executing, "worker-1"),
+    };
+    for stream in stream_names(name).into_iter().filter(|_| has_streams) {
+        state.held().streams.insert(stream, Default::default());
+    }
+    state.held().operations.insert(name.to_string(), executing);
     state.changed.notify_waiters();
     let directory = tempfile::tempdir().expect("a directory");
     if take(&mut state.held().behaviour.forgets) {
@@ -840,7 +921,15 @@ async fn attempt(
     if take(&mut state.held().behaviour.kills) {
         process.start_kill().expect("it is killed");
     }
-    let ended = process.wait_with_output();
+    let names = stream_names(name);
+    let (stdout, stderr) =
+        (process.stdout.take().expect("it is piped"), process.stderr.take().expect("it is piped"));
+    let ended = async {
+        let (stdout, stderr) =
+            tokio::join!(collect(state, &names[0], stdout), collect(state, &names[1], stderr));
+        let status = process.wait().await?;
+        Ok::<_, std::io::Error>(std::process::Output { status, stdout, stderr })
+    };
     tokio::pin!(ended);
     let output = loop {
         tokio::select! {
@@ -878,6 +967,21 @@ async fn attempt(
     Ok(reapi::ExecuteResponse { result: Some(result), ..Default::default() })
 }
 
+/// Reads a stream of a command to its end; others may hear it meanwhile.
+async fn collect(state: &State, name: &str, mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let length = stream.read_buf(&mut all).await.expect("a pipe can be read");
+        if let Some(heard) = state.held().streams.get_mut(name) {
+            *heard = (all.clone(), length == 0);
+        }
+        state.changed.notify_waiters();
+        if length == 0 {
+            return all;
+        }
+    }
+}
+
 /// Makes a result say that another archive is its layer.
 fn replace_layer(state: &State, result: &mut reapi::ActionResult, layer: Vec<u8>) {
     let digest = state.put(layer);
@@ -903,7 +1007,7 @@ fn fetch(state: &State, root: Option<&reapi::Digest>, to: &Path) -> Result<(), r
     let directory: reapi::Directory = state.message(root).map_err(|hash| missing(&hash, size))?;
     for file in &directory.files {
         let digest = file.digest.clone().unwrap_or_default();
-        if state.blob(&digest).is_none() {
+        if !state.has(&digest) {
             return Err(missing(&digest.hash, digest.size_bytes));
         }
         let kept = state.kept(&digest, file.is_executable);

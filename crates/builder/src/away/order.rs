@@ -169,8 +169,8 @@ pub struct Package {
     pub files: Vec<PathBuf>,
     /// Holds the files.
     pub directory: TemporaryDirectory,
-    /// The emulator that foreign platforms of the order need.
-    pub emulator: Option<PathBuf>,
+    /// The emulator that foreign platforms of the order need, or why there is none to send.
+    pub emulator: Result<Option<PathBuf>, String>,
 }
 
 /// How the execution of an order ended.

@@ -24,7 +24,7 @@ pub(crate) fn may_leave(engine: &Engine<'_>, command: &Command<'_>, mounts: &[Pr
     !command.insecure && engine.settings.steps.mounts.is_empty() && !mounts.iter().any(is_of_here)
 }
 
-/// The order of a command with its files. Waits until the layers are packed.
+/// The order of a command with its files. Waits until the layers that were made here are packed.
 pub(crate) fn package(
     engine: &Engine<'_>,
     command: &Command<'_>,
@@ -33,13 +33,13 @@ pub(crate) fn package(
     mounts: &[PreparedMount],
 ) -> Result<Package, ErrorKind> {
     let settings = engine.settings;
-    let emulators = engine.emulators(platform)?;
-    let emulator = match emulators.iter().find(|emulator| !emulator.is_builtin()) {
-        None => emulators.first().map(|emulator| emulator.path.clone()),
-        Some(other) => {
-            let reason = format!("{} is not sent to other machines, crossdock-emu is", other.name());
-            return Err(ErrorKind::Emulator { platform: platform.clone(), reason });
-        }
+    // A worker of the platform's own CPU needs no emulator.
+    let emulator = match engine.emulators(platform) {
+        Err(error) => Err(error.to_string()),
+        Ok(emulators) => match emulators.iter().find(|emulator| !emulator.is_builtin()) {
+            None => Ok(emulators.first().map(|emulator| emulator.path.clone())),
+            Some(other) => Err(format!("{} is not sent to other machines, crossdock-emu is", other.name())),
+        },
     };
     let mut foreign: Vec<Platform> = settings.platforms.iter().filter(|p| !p.is_native()).cloned().collect();
     if !platform.is_native() && !foreign.contains(platform) {
@@ -71,10 +71,10 @@ pub(crate) fn package(
     Ok(Package { order, files: files.files, directory: files.directory, emulator })
 }
 
-/// The archives of layers, once they are made.
+/// The archives of layers, once they are made here or known to be elsewhere.
 fn packed(layers: &[Layer]) -> Result<Vec<Packed>, ErrorKind> {
     let failed = |e| ErrorKind::io("pack a layer below the step", io::Error::other(e));
-    layers.iter().map(|layer| layer.packed.wait().map_err(failed)).collect()
+    layers.iter().map(|layer| layer.announced().map_err(failed)).collect()
 }
 
 /// Files of an order in the making.

@@ -166,7 +166,11 @@ impl StageRun<'_, '_, '_> {
 
     /// Takes over the base image's configuration and layers.
     fn load_base(&mut self, manifest: &Descriptor, name: &str, lines: Lines) -> Result<(), BuildError> {
-        let (mut config, layers) = image_layers(self.engine.env.store, manifest).map_err(|e| e.at(lines))?;
+        // A farm may know all steps, so that nobody reads the files. Otherwise somebody will, and other
+        // stages are at work meanwhile.
+        let may_wait = self.engine.env.farm.is_some() && self.use_cache;
+        let (mut config, layers) =
+            image_layers(self.engine.env.store, manifest, may_wait).map_err(|e| e.at(lines))?;
         self.state.weight.add(config.to_bytes().len()).map_err(|e| e.at(lines))?;
         self.state.env = Env::new(std::mem::take(&mut config.config.env));
         let found = config.platform();

@@ -16,13 +16,16 @@ mod state;
 mod transfer;
 mod values;
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
+use crossdock_oci::error::StoreError;
 use crossdock_platform::Platform;
 
 use crate::error::{BuildError, ErrorKind};
+use crate::event::Event;
 use crate::result::{Built, BuiltImage, clamp, write};
-use crate::solver::engine::rfc3339;
+use crate::solver::engine::{Attempt, rfc3339};
 use crate::solver::environment::Environment;
 use request::BuildRequest;
 use state::State;
@@ -32,7 +35,36 @@ pub use values::signal_number;
 
 /// Builds the images and leaves them in the store, without names.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
-    let (states, steps) = stages::run(env, request)?;
+    let attempt = Arc::new(Attempt::default());
+    let error = match attempt_to_build(env, request, attempt.clone()) {
+        Err(error) => error,
+        built => return built,
+    };
+    let lost = std::mem::take(&mut *attempt.lost.lock().unwrap_or_else(PoisonError::into_inner));
+    let reason = match &error.kind {
+        // It ran over layers that were verified.
+        ErrorKind::Command { .. } => None,
+        // A layer is unpacked only when somebody needs its files.
+        ErrorKind::Store(
+            StoreError::Layer { .. } | StoreError::CorruptBlob { .. } | StoreError::MissingBlob(_),
+        ) => Some(error.to_string()),
+        _ => lost.into_iter().next(),
+    };
+    let Some(reason) = reason.filter(|_| !env.stop.is_set()) else { return Err(error) };
+    let message = format!("the build begins again, since a layer cannot be had: {reason}");
+    env.events.event(Event::Warning { message, lines: None });
+    let steps = attempt.steps.load(Ordering::SeqCst).into();
+    attempt_to_build(env, request, Arc::new(Attempt { is_wary: true, steps, ..Attempt::default() }))
+}
+
+/// Builds as [`build`] does. An attempt that fails does not end the whole.
+fn attempt_to_build(
+    env: &Environment<'_>,
+    request: &BuildRequest,
+    attempt: Arc<Attempt>,
+) -> Result<Built, BuildError> {
+    let env = &Environment { stop: env.stop.part(), ..*env };
+    let (states, steps) = stages::run(env, request, attempt)?;
     let mut images = Vec::new();
     for (state, platform) in states.iter().zip(&request.settings.platforms) {
         images.push(assemble(env, request, state, platform)?);

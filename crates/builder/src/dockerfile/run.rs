@@ -7,6 +7,7 @@ use crossdock_dockerfile::ignore::{Ignore, clean};
 use crossdock_dockerfile::instruction::{CommandLine, Instruction, Run};
 use crossdock_dockerfile::mount::{self, Mount, MountKind};
 use crossdock_dockerfile::parser::heredoc_of_word;
+use crossdock_oci::Digest;
 use crossdock_oci::store::Scratch;
 use crossdock_sandbox as sandbox;
 
@@ -28,61 +29,30 @@ use crate::solver::layer::trees_of;
 /// Where a shebang heredoc is mounted, as in BuildKit.
 const PIPES: &str = "/dev/pipes";
 
+/// What a RUN instruction says, apart from its mounts.
+struct Words {
+    args: Vec<String>,
+    /// The command, for messages.
+    shown: String,
+    /// A heredoc that begins with `#!`.
+    script: Option<String>,
+    /// `NAME=VALUE`.
+    env: Vec<String>,
+    cwd: String,
+    network: sandbox::Network,
+    insecure: bool,
+}
+
 impl StageRun<'_, '_, '_> {
     pub fn run_step(&mut self, run: &Run, instruction: &Instruction) -> Result<(), BuildError> {
         let lines = instruction.lines;
         let engine = self.engine;
-        let (args, shown, script) = self.command(run, lines)?;
-        let title = format!("RUN {shown}");
+        let words = self.words(run, lines)?;
+        let title = format!("RUN {}", words.shown);
         self.begin(&title, lines);
-        let mut env = self.environment();
-        let proxies = self.state.scope.proxy_args();
-        let cwd = match self.state.config.config.working_dir.as_str() {
-            "" => "/".to_string(),
-            directory => directory.to_string(),
-        };
-        let network = match run.network.as_deref() {
-            Some("none") => sandbox::Network::None,
-            Some("host") => sandbox::Network::Host,
-            _ => self.plan.request.settings.network,
-        };
-        // A Dockerfile must not override a restriction from the command line.
-        let allowed = [self.plan.request.settings.network, sandbox::Network::None];
-        if !allowed.contains(&network) && !self.plan.request.settings.allow_network_host {
-            let message = "RUN --network=host needs the permission --allow network.host, since this build's --network is another";
-            return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
-        }
-        if let Some(device) = run.devices.iter().find(|device| !device.contains("required=false")) {
-            let message = format!(
-                "RUN --device={device}: devices of the machine (CDI) are not handed to steps; leave it out, or say required=false"
-            );
-            return Err(ErrorKind::Dockerfile(message).at(lines));
-        }
-        let insecure = run.security.as_deref() == Some("insecure");
-        if insecure && !self.plan.request.settings.allow_insecure {
-            let message = "RUN --security=insecure needs the permission --allow security.insecure";
-            return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
-        }
-
-        let mut key = Key::new("run", &self.state.digest);
-        key.part("the command").list(&args);
-        // As `Key::list` does, with a part for each variable.
-        key.part("").field(env.len().to_string());
-        for variable in &env {
-            key.part(format!("${}", variable.split('=').next().unwrap_or_default())).field(variable);
-        }
-        key.part("the user").field(&self.state.config.config.user);
-        key.part("the working directory").field(&cwd);
-        key.part("the network").field(format!("{} {insecure}", key_of(network)));
-        key.part("the platform").field(self.state.platform.to_string());
-        key.part("the script").field(script.as_deref().unwrap_or_default());
-        let options = &self.plan.request.settings.steps;
-        if !options.key.is_empty() {
-            key.part("the options for RUN").list(&options.key);
-        }
-        if let Some(name) = &engine.settings.hostname {
-            key.part("the host name").field(name);
-        }
+        self.check_rights(run, &words).map_err(|e| e.at(lines))?;
+        let mut key = self.run_key(&words);
+        let Words { args, script, env: own_env, cwd, network, insecure, .. } = words;
         let mut kept = Kept::default();
         let mut mounts = Vec::new();
         for text in &run.mounts {
@@ -98,19 +68,19 @@ impl StageRun<'_, '_, '_> {
                 read_only: true,
             });
         }
-        let own_env = env.clone();
         // Proxies go to the command but not into the key: a build behind another proxy is the same build.
-        env.extend(proxies);
+        let env: Vec<String> = own_env.iter().cloned().chain(self.state.scope.proxy_args()).collect();
 
         let arguments = self.state.scope.run_args(&self.state.env);
         let created_by = match arguments.len() {
             0 => format!("RUN {}", args.join(" ")),
             n => format!("RUN |{n} {} {}", arguments.join(" "), args.join(" ")),
         };
-        let lower = self.lower(lines)?;
+        let layers = self.state.layers.clone();
         let (user, platform) = (self.state.config.config.user.clone(), self.state.platform.clone());
         let mut execute = |scratch: &Scratch, step: StepId| -> Result<(), ErrorKind> {
             let command = Command { args: &args, env: &env, cwd: &cwd, user: &user, network, insecure };
+            let lower = trees_of(engine.env.store, &layers)?;
             let mut spec = command.spec(engine, &platform, &lower, scratch)?;
             let mut guards = Guards::default();
             for mount in &mounts {
@@ -121,13 +91,94 @@ impl StageRun<'_, '_, '_> {
         };
         // The proxies of this machine are of no use to another one, and may hold passwords.
         let command = Command { args: &args, env: &own_env, cwd: &cwd, user: &user, network, insecure };
-        let layers = self.state.layers.clone();
         let package = || package(engine, &command, &platform, &layers, &mounts);
         let shown_command = shown_args(&args);
         let leave = Leave { name: &title, command: &shown_command, platform: &platform, package: &package };
         let leave = may_leave(engine, &command, &mounts).then_some(&leave);
-        let step = Step { title: &title, key: engine.timed(key), created_by, varies: true, leave };
+        let key = engine.timed(key);
+        if leave.is_some() {
+            self.ask_ahead(&key.0);
+        }
+        let step = Step { title: &title, key, created_by, varies: true, leave };
         self.layer_step(step, lines, &mut execute)
+    }
+
+    /// The key of a RUN instruction that is looked at before its turn; `None` if that takes files of another
+    /// stage or the context.
+    pub(super) fn run_key_ahead(&self, run: &Run, lines: Lines) -> Result<Option<Digest>, BuildError> {
+        let mut key = self.run_key(&self.words(run, lines)?);
+        let mut kept = Kept::default();
+        for text in &run.mounts {
+            let Ok(mount) = mount::parse(&self.expand(text, lines)?) else { return Ok(None) };
+            if matches!(mount.kind, MountKind::Bind { .. } | MountKind::Cache { from: Some(_), .. }) {
+                return Ok(None);
+            }
+            key.part(format!("--mount={text}"));
+            self.prepare(&mount, &mut key, &mut kept, lines)?;
+        }
+        Ok(Some(self.engine.timed(key).0))
+    }
+
+    fn words(&self, run: &Run, lines: Lines) -> Result<Words, BuildError> {
+        let (args, shown, script) = self.command(run, lines)?;
+        let cwd = match self.state.config.config.working_dir.as_str() {
+            "" => "/".to_string(),
+            directory => directory.to_string(),
+        };
+        let network = match run.network.as_deref() {
+            Some("none") => sandbox::Network::None,
+            Some("host") => sandbox::Network::Host,
+            _ => self.plan.request.settings.network,
+        };
+        let insecure = run.security.as_deref() == Some("insecure");
+        Ok(Words { args, shown, script, env: self.environment(), cwd, network, insecure })
+    }
+
+    /// Refuses what the command line does not allow.
+    fn check_rights(&self, run: &Run, words: &Words) -> Result<(), ErrorKind> {
+        let settings = &self.plan.request.settings;
+        // A Dockerfile must not override a restriction from the command line.
+        let allowed = [settings.network, sandbox::Network::None];
+        if !allowed.contains(&words.network) && !settings.allow_network_host {
+            let message = "RUN --network=host needs the permission --allow network.host, since this build's --network is another";
+            return Err(ErrorKind::Dockerfile(message.to_string()));
+        }
+        if let Some(device) = run.devices.iter().find(|device| !device.contains("required=false")) {
+            let message = format!(
+                "RUN --device={device}: devices of the machine (CDI) are not handed to steps; leave it out, or say required=false"
+            );
+            return Err(ErrorKind::Dockerfile(message));
+        }
+        if words.insecure && !settings.allow_insecure {
+            let message = "RUN --security=insecure needs the permission --allow security.insecure";
+            return Err(ErrorKind::Dockerfile(message.to_string()));
+        }
+        Ok(())
+    }
+
+    /// The key of a RUN instruction as far as its mounts.
+    fn run_key(&self, words: &Words) -> Key {
+        let Words { args, script, env, cwd, network, insecure, .. } = words;
+        let mut key = Key::new("run", &self.state.digest);
+        key.part("the command").list(args);
+        // As `Key::list` does, with a part for each variable.
+        key.part("").field(env.len().to_string());
+        for variable in env {
+            key.part(format!("${}", variable.split('=').next().unwrap_or_default())).field(variable);
+        }
+        key.part("the user").field(&self.state.config.config.user);
+        key.part("the working directory").field(cwd);
+        key.part("the network").field(format!("{} {insecure}", key_of(*network)));
+        key.part("the platform").field(self.state.platform.to_string());
+        key.part("the script").field(script.as_deref().unwrap_or_default());
+        let options = &self.plan.request.settings.steps;
+        if !options.key.is_empty() {
+            key.part("the options for RUN").list(&options.key);
+        }
+        if let Some(name) = &self.engine.settings.hostname {
+            key.part("the host name").field(name);
+        }
+        key
     }
 
     /// Arguments, the text to show, and the script of a heredoc that begins with `#!`.

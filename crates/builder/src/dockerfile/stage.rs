@@ -26,6 +26,9 @@ use crate::solver::layer::Base;
 /// The shell of the shell form without SHELL.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
+/// Steps that a farm is asked for at once.
+const KEYS_AHEAD_MAX: usize = 100;
+
 /// A step that makes a layer.
 pub(crate) struct Step<'a> {
     /// As given to [`StageRun::begin`].
@@ -60,6 +63,10 @@ pub(crate) struct StageRun<'scope, 'env, 'a> {
     pub(super) open: Option<(StepId, Instant)>,
     /// Whether an instruction after this one reads files of the stage.
     is_read_later: bool,
+    /// Index of the next instruction.
+    next: usize,
+    /// Whether this run only computes keys: it tells nothing.
+    is_ahead: bool,
     /// The steps that the announced one depends on.
     inputs: RefCell<Vec<StepId>>,
     pub state: State,
@@ -135,6 +142,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             cmd_is_set: false,
             open: None,
             is_read_later: true,
+            next: 0,
+            is_ahead: false,
             inputs: RefCell::default(),
             state: State {
                 digest: Digest::of(b""),
@@ -218,6 +227,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             self.instruction(&Instruction { lines: stage.lines, ..node })?;
         }
         for (i, instruction) in stage.instructions.iter().enumerate() {
+            self.next = i + 1;
             self.is_read_later = stage.instructions[i + 1..].iter().any(|later| makes_layer(&later.kind));
             self.instruction(instruction)?;
         }
@@ -300,6 +310,65 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         self.state.note_metadata(history).map_err(|e| e.at(lines))
     }
 
+    /// Asks a farm for the step with this key and for those that follow, if the store does not know it: they
+    /// are then answered together, rather than one after the other.
+    pub(super) fn ask_ahead(&self, key: &Digest) {
+        let Some(farm) = self.engine.env.farm.filter(|_| self.use_cache) else { return };
+        if !self.engine.env.store.cache_has(key) && !farm.is_asked(key) {
+            farm.ask(self.engine.env, &self.keys_ahead(key));
+        }
+    }
+
+    /// The keys of the step with this key and of the RUN instructions after it, as far as they can be told
+    /// without a result: each has another key if one before it was renewed.
+    fn keys_ahead(&self, key: &Digest) -> Vec<Digest> {
+        let instructions = &self.plan.file.stages[self.index].instructions[self.next..];
+        let mut ahead = StageRun {
+            plan: self.plan,
+            engine: self.engine,
+            threads: self.threads,
+            index: self.index,
+            target: self.target,
+            base: self.base.clone(),
+            scope: self.scope.clone(),
+            shown: 0,
+            total: 0,
+            use_cache: true,
+            cmd_is_set: self.cmd_is_set,
+            open: None,
+            is_read_later: true,
+            next: 0,
+            is_ahead: true,
+            inputs: RefCell::default(),
+            state: self.state.clone(),
+        };
+        ahead.state.digest = key.clone();
+        let mut keys = vec![key.clone()];
+        for instruction in instructions {
+            if keys.len() == KEYS_AHEAD_MAX {
+                break;
+            }
+            let lines = instruction.lines;
+            // What is wrong is told when its turn comes.
+            let Ok(Some(key)) = (match &instruction.kind {
+                Kind::Run(run) => ahead.run_key_ahead(run, lines),
+                Kind::Workdir(path) => ahead.workdir_key_ahead(path, lines),
+                Kind::Copy(_) | Kind::Add(_) => Ok(None),
+                kind => match ahead.metadata(kind, lines) {
+                    Ok(_) => continue,
+                    Err(error) => Err(error),
+                },
+            }) else {
+                break;
+            };
+            ahead.state.digest = key.clone();
+            if matches!(instruction.kind, Kind::Run(_)) && !self.engine.env.store.cache_has(&key) {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+
     /// The command line that runs a command in the stage's shell.
     pub fn in_shell(&self, command: &str) -> Vec<String> {
         let default = || DEFAULT_SHELL.map(str::to_string).to_vec();
@@ -312,7 +381,8 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     pub fn expand(&self, word: &str, lines: Lines) -> Result<String, BuildError> {
         let expanded = self.state.scope.expand(word, &self.state.env).map_err(|e| shell_error(e, lines))?;
         // An ARG without a value is meant to be empty.
-        for name in expanded.unset.iter().filter(|name| !self.state.scope.declares(name)) {
+        let is_told = |name: &&String| !self.is_ahead && !self.state.scope.declares(name);
+        for name in expanded.unset.iter().filter(is_told) {
             let message = format!("variable ${name} is not set");
             self.engine.env.events.event(Event::Warning { message, lines: Some(lines) });
         }

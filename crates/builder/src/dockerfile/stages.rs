@@ -17,7 +17,7 @@ use crate::error::{BuildError, ErrorKind};
 use crate::event::Event;
 use crate::files::stat_cache::StatCache;
 use crate::solver::cache::StepCache;
-use crate::solver::engine::Engine;
+use crate::solver::engine::{Attempt, Engine};
 use crate::solver::environment::Environment;
 
 /// Threads that stage runs share. A waiting thread costs little, but not nothing.
@@ -28,6 +28,7 @@ const STAGE_THREADS_MAX: usize = 64;
 pub(crate) fn run(
     env: &Environment<'_>,
     request: &BuildRequest,
+    attempt: Arc<Attempt>,
 ) -> Result<(Vec<Arc<State>>, StepCache), BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let names = Names { file: &file, contexts: &request.contexts };
@@ -48,7 +49,7 @@ pub(crate) fn run(
         |context: &&std::path::PathBuf| fetched.as_ref().is_none_or(|tmp| !context.starts_with(tmp));
     let context = request.context.as_ref().filter(is_kept);
     let stat_cache = context.map(|context| StatCache::open(&env.store.root().join("statcache"), context));
-    let engine = Engine::new(env, &request.settings);
+    let engine = Engine::of_attempt(env, &request.settings, attempt);
     let plan = Plan::new(engine, request, (file, target), stat_cache, base_names.keys().copied(), in_image);
     env.events.event(Event::Planned { steps: planned(&plan, &base_names)? });
     let runs: Vec<_> = base_names.iter().collect();
@@ -75,6 +76,9 @@ pub(crate) fn run(
     if let Some(cache) = &plan.stat_cache {
         // If this fails, the next build just reads the files again.
         let _ = cache.save();
+    }
+    if let Some(farm) = env.farm {
+        farm.settle(env);
     }
     if let Some(error) = plan.engine.failure() {
         return Err(error);

@@ -202,7 +202,7 @@ impl StageRun<'_, '_, '_> {
                 .map_err(|e| ErrorKind::Copy(e).at(lines))?;
         }
         let (key, parts) = self.engine.timed(shape);
-        let lower = if transfer.link { Vec::new() } else { self.lower(lines)? };
+        let layers = if transfer.link { Vec::new() } else { self.state.layers.clone() };
         let store = self.engine.env.store;
         // Files of temporary directories are gone before they are archived, and an archive that is unpacked
         // may replace files of this step. A user with one id cannot give files to others.
@@ -216,7 +216,7 @@ impl StageRun<'_, '_, '_> {
             if let Some(borrowed) = &found.options[0].borrowed {
                 scratch.borrow(borrowed.clone());
             }
-            place(&found, scratch, &lower, (&directory, is_directory), store)
+            place(&found, scratch, &trees_of(store, &layers)?, (&directory, is_directory), store)
         };
         let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false, leave: None };
         self.layer_step(step, lines, &mut execute)?;
@@ -498,17 +498,13 @@ impl StageRun<'_, '_, '_> {
 
     pub fn workdir_step(&mut self, path: &str, instruction: &Instruction) -> Result<(), BuildError> {
         let lines = instruction.lines;
-        let directory = self.absolute(path);
-        self.state.config.config.working_dir = directory.clone();
-        let user = self.state.config.config.user.clone();
+        let (key, directory, user) = self.workdir_key(path);
         let title = format!("WORKDIR {directory}");
         self.begin(&title, lines);
-        let mut key = Key::new("workdir", &self.state.digest);
-        key.part("the directory").field(&directory).part("the user").field(&user);
         let owner = self.owner_of_workdir(&user, lines)?;
-        let lower = self.lower(lines)?;
+        let (layers, store) = (self.state.layers.clone(), self.engine.env.store);
         let mut execute = |scratch: &Scratch, _| {
-            let stack = open_root(scratch, &lower)?;
+            let stack = open_root(scratch, &trees_of(store, &layers)?)?;
             let options = CopyOptions { owner, ..CopyOptions::default() };
             let path = directory.trim_start_matches('/').as_bytes();
             copy::make_directories(stack.root(), path, &options)?;
@@ -517,6 +513,23 @@ impl StageRun<'_, '_, '_> {
         let key = self.engine.timed(key);
         let step = Step { title: &title, key, created_by: title.clone(), varies: false, leave: None };
         self.layer_step(step, lines, &mut execute)
+    }
+
+    /// The key of a WORKDIR instruction that is looked at before its turn.
+    pub fn workdir_key_ahead(&mut self, path: &str, lines: Lines) -> Result<Option<Digest>, BuildError> {
+        let path = self.expand(path, lines)?;
+        let (key, ..) = self.workdir_key(&path);
+        Ok(Some(self.engine.timed(key).0))
+    }
+
+    /// Changes the working directory; returns the step's key, the directory and the user.
+    fn workdir_key(&mut self, path: &str) -> (Key, String, String) {
+        let directory = self.absolute(path);
+        self.state.config.config.working_dir = directory.clone();
+        let user = self.state.config.config.user.clone();
+        let mut key = Key::new("workdir", &self.state.digest);
+        key.part("the directory").field(&directory).part("the user").field(&user);
+        (key, directory, user)
     }
 }
 

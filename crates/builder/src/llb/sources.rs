@@ -46,7 +46,7 @@ impl Solving<'_, '_, '_> {
 
     fn image(&self, current: &Current<'_>, manifest: &Descriptor) -> Result<Value, ErrorKind> {
         self.engine.env.events.event(Event::Unpacking { step: current.step });
-        let (config, layers) = image_layers(self.engine.env.store, manifest)?;
+        let (config, layers) = image_layers(self.engine.env.store, manifest, false)?;
         // The same key as a base image of a Dockerfile.
         let mut key = Key::new("base", &Digest::of(b""));
         key.list(config.rootfs.diff_ids.iter().map(Digest::as_str));

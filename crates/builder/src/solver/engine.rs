@@ -17,7 +17,8 @@ use crate::away::order::{Package, Task};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Miss, StepId, StepInfo, Wait};
 use crate::solver::cache::{CachedStep, StepCache};
-use crate::solver::environment::Environment;
+use crate::solver::environment::{Elsewhere, Environment};
+use crate::solver::fetching::Fetchers;
 use crate::solver::flights::{Flights, Promise, SharedFlight, Slots};
 use crate::solver::key::{Key, Part, differences};
 use crate::solver::layer::{Layer, Record, StepResult};
@@ -25,19 +26,34 @@ use crate::solver::packing::{Packers, Packing, remember};
 use crate::solver::settings::Settings;
 use crate::solver::view::View;
 
+/// What went wrong with layers that other machines should have.
+pub(crate) type Lost = Arc<Mutex<Vec<String>>>;
+
+/// An attempt to build. If a layer that is known cannot be had, a second one begins.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    /// Whether layers of other machines are fetched at once, and all layers unpacked before anything is built
+    /// on them, rather than in the background or when they are needed.
+    pub is_wary: bool,
+    /// Number of steps that this attempt and those before have announced.
+    pub steps: AtomicUsize,
+    pub lost: Lost,
+}
+
 /// One build under way.
 pub(crate) struct Engine<'a> {
     pub env: &'a Environment<'a>,
     pub settings: &'a Settings,
+    attempt: Arc<Attempt>,
     slots: Slots,
     packers: Packers<'a>,
+    fetchers: Fetchers,
     flights: Flights<Digest>,
     done: Mutex<HashMap<Digest, StepResult>>,
     quick: Mutex<BTreeMap<Digest, Digest>>,
     /// Emulators for the platforms of the build, found when the first command needs them.
     emulators: OnceLock<Vec<Emulator>>,
     failure: Mutex<Option<BuildError>>,
-    steps: AtomicUsize,
     /// Roots of several layers, kept for further use.
     views: Mutex<HashMap<Vec<PathBuf>, Arc<View>>>,
 }
@@ -76,19 +92,25 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl<'a> Engine<'a> {
-    /// An engine that has done nothing yet.
+    /// An engine that has done nothing yet, for the only attempt.
     pub fn new(env: &'a Environment<'a>, settings: &'a Settings) -> Engine<'a> {
+        Engine::of_attempt(env, settings, Arc::new(Attempt { is_wary: true, ..Attempt::default() }))
+    }
+
+    /// An engine for one of several attempts.
+    pub fn of_attempt(env: &'a Environment<'a>, settings: &'a Settings, attempt: Arc<Attempt>) -> Engine<'a> {
         Engine {
             env,
             settings,
+            attempt,
             slots: Slots::new(settings.jobs),
             packers: Packers::new(env),
+            fetchers: Fetchers::default(),
             flights: Flights::new(),
             done: Mutex::default(),
             quick: Mutex::default(),
             emulators: OnceLock::new(),
             failure: Mutex::default(),
-            steps: AtomicUsize::new(0),
             views: Mutex::default(),
         }
     }
@@ -124,7 +146,7 @@ impl<'a> Engine<'a> {
 
     /// Announces a new step and returns its number and start.
     pub fn announce(&self, info: StepInfo) -> (StepId, Instant) {
-        let step = self.steps.fetch_add(1, Ordering::SeqCst) + 1;
+        let step = self.attempt.steps.fetch_add(1, Ordering::SeqCst) + 1;
         self.env.events.event(Event::Started { step, info: Box::new(info) });
         (step, Instant::now())
     }
@@ -169,9 +191,10 @@ impl<'a> Engine<'a> {
             }
             let farm = self.env.farm.zip(leave);
             if let Some((farm, _)) = farm.filter(|_| use_cache)
-                && let Some(record) = farm.known(self.env, key, step)
+                && let Some(known) = farm.known(self.env, key, step)
+                && let Some(result) = self.take_over(threads, key, known, is_in_image)?
             {
-                return Ok((self.take_over(key, record)?, true));
+                return Ok((result, true));
             }
             let miss = if use_cache { self.why_missed(key, place)? } else { Miss::Asked };
             self.env.events.event(Event::Missed { step, miss });
@@ -190,8 +213,9 @@ impl<'a> Engine<'a> {
                     renewal: renewal.clone(),
                     package: leave.package,
                 };
-                if let Some((record, is_known)) = farm.carry_out(self.env, &task)? {
-                    let result = self.take_over(key, record)?;
+                if let Some((made, is_known)) = farm.carry_out(self.env, &task)?
+                    && let Some(result) = self.take_over(threads, key, made, true)?
+                {
                     self.remember_parts(place)?;
                     return Ok((result, is_known));
                 }
@@ -213,16 +237,78 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Takes over what another machine made: its layer is in the store.
-    fn take_over(&self, key: &Digest, record: Record) -> Result<StepResult, ErrorKind> {
-        // Unpacking verifies the layer, so nothing unverified is recorded.
-        let result = self.restored(record.clone(), true)?;
-        let gone =
-            || ErrorKind::io("take over a layer", std::io::Error::other("it is no longer in the store"));
-        let result = result.ok_or_else(gone)?;
-        remember(self.env.store, key, &record)?;
+    /// Takes over what another machine has. Its layer is fetched in the background if that is `wanted`, else
+    /// when somebody needs it, and the step is recorded then. `None` if it cannot be had.
+    fn take_over<'scope>(
+        &'scope self,
+        threads: &'scope Threads<'scope, '_>,
+        key: &Digest,
+        made: Elsewhere,
+        is_wanted: bool,
+    ) -> Result<Option<StepResult>, ErrorKind> {
+        let store = self.env.store;
+        let Elsewhere { record, fetch } = made;
+        // Keys of later steps depend on a renewal, so it has to be certain.
+        if self.attempt.is_wary || record.renewal.is_some() {
+            return self.take_over_warily(key, record, &*fetch);
+        }
+        let created = record.created.clone();
+        let Some(announced) = record.layer.clone() else {
+            remember(store, key, &record)?;
+            // There is nothing to verify, and others may be told.
+            self.fetchers.fetch_later(threads, Box::new(move || drop(fetch())));
+            let result = StepResult { layer: None, created, renewal: None };
+            lock(&self.done).insert(key.clone(), result.clone());
+            return Ok(Some(result));
+        };
+        let promise = {
+            let (store, key, announced) = (store.clone(), key.clone(), announced.clone());
+            let lost = self.attempt.lost.clone();
+            Arc::new(Promise::later(move || {
+                fetch().inspect_err(|reason| lock(&lost).push(reason.clone()))?;
+                remember(&store, &key, &record).map_err(|e| e.to_string())?;
+                Ok(announced.clone())
+            }))
+        };
+        if is_wanted {
+            let (promise, stop) = (promise.clone(), self.env.stop.clone());
+            // A build that ends needs nothing more.
+            let fetch = move || {
+                if !stop.is_set() {
+                    let _ = promise.wait();
+                }
+            };
+            self.fetchers.fetch_later(threads, Box::new(fetch));
+        }
+        let layer = Some(Layer::elsewhere(announced, promise));
+        let result = StepResult { layer, created, renewal: None };
         lock(&self.done).insert(key.clone(), result.clone());
-        Ok(result)
+        Ok(Some(result))
+    }
+
+    /// The same, fetched and unpacked now.
+    fn take_over_warily(
+        &self,
+        key: &Digest,
+        record: Record,
+        fetch: &dyn Fn() -> Result<(), String>,
+    ) -> Result<Option<StepResult>, ErrorKind> {
+        let taken = match fetch() {
+            Ok(()) => self.restored(record.clone(), true)?.ok_or("it cannot be unpacked".to_string()),
+            Err(reason) => Err(reason),
+        };
+        match taken {
+            Ok(result) => {
+                remember(self.env.store, key, &record)?;
+                lock(&self.done).insert(key.clone(), result.clone());
+                Ok(Some(result))
+            }
+            Err(reason) => {
+                let message = format!("a layer of another machine is not used: {reason}");
+                self.env.events.event(Event::Warning { message, lines: None });
+                Ok(None)
+            }
+        }
     }
 
     /// The right to execute a step, or `None` once another build of this process has executed it.
@@ -315,10 +401,13 @@ impl<'a> Engine<'a> {
         }
         // Layers of steps come from an upper directory, so they never depend on lower ones.
         let tree = match store.snapshot(&packed.diff_id, &[])? {
-            None if needs_tree => match store.unpack(&packed.descriptor, &packed.diff_id, &[]) {
-                Ok(unpacked) => Some(unpacked.path),
-                Err(_) => return Ok(None),
-            },
+            // A layer that cannot be unpacked is no result, which shows when somebody needs its files.
+            None if needs_tree && self.attempt.is_wary => {
+                match store.unpack(&packed.descriptor, &packed.diff_id, &[]) {
+                    Ok(unpacked) => Some(unpacked.path),
+                    Err(_) => return Ok(None),
+                }
+            }
             known => known,
         };
         let layer = Layer::new(tree, Arc::new(Promise::kept(Ok(packed))));
@@ -326,9 +415,14 @@ impl<'a> Engine<'a> {
     }
 
     /// Every step of this build with its result. For use after all threads have ended and all layers are
-    /// packed.
+    /// packed. Layers that only other machines have are fetched, unless nobody needs the steps: then their
+    /// steps are left out.
     pub fn steps_made(&self) -> StepCache {
+        let is_here = |layer: &Layer| self.settings.needs_steps || layer.packed.is_kept();
         let made = |(key, result): (&Digest, &StepResult)| {
+            if !result.layer.as_ref().is_none_or(is_here) {
+                return None;
+            }
             let layer = result.layer.as_ref().map(|layer| layer.packed.wait()).transpose().ok()?;
             let (created, renewal) = (result.created.clone(), result.renewal.clone());
             Some(CachedStep { key: key.clone(), record: Record { layer, created, renewal } })

@@ -75,17 +75,40 @@ pub struct Environment<'a> {
     pub farm: Option<&'a dyn Farm>,
 }
 
+/// The result of a step on another machine. Nothing of it is verified yet.
+pub struct Elsewhere {
+    /// What that machine says of it.
+    pub record: Record,
+    /// Brings the layer into the store, and verifies it: what the store then has under the record's names is
+    /// that. The error ends a sentence.
+    pub fetch: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
 /// Other machines that execute commands.
 pub trait Farm: Sync {
-    /// The result of the step with this key, if it is known there: one request. Its layer is then in the
-    /// store, verified and unpacked. What goes wrong is told as a warning.
-    fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Record>;
+    /// Asks for the results of steps that will most likely be looked up next, all at once and without
+    /// waiting.
+    fn ask(&self, env: &Environment<'_>, keys: &[Digest]);
 
-    /// Executes a step there: gives its result, whose layer is in the store, verified and unpacked, and
-    /// whether it was known there; or `None` if the step has to be executed here.
+    /// Whether the result of the step with this key was asked for a moment ago.
+    fn is_asked(&self, key: &Digest) -> bool;
+
+    /// The result of the step with this key, if it is known there: at most one request. What goes wrong is
+    /// told as a warning.
+    fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Elsewhere>;
+
+    /// Executes a step there: gives its result, and whether it was known there; or `None` if the step has to
+    /// be executed here.
     ///
     /// # Errors
     ///
     /// The command failed, or the build ended. Whatever else goes wrong is told as a warning.
-    fn carry_out(&self, env: &Environment<'_>, task: &Task<'_>) -> Result<Option<(Record, bool)>, ErrorKind>;
+    fn carry_out(
+        &self,
+        env: &Environment<'_>,
+        task: &Task<'_>,
+    ) -> Result<Option<(Elsewhere, bool)>, ErrorKind>;
+
+    /// Tells what went wrong in the background. Called when nothing is fetched any more.
+    fn settle(&self, env: &Environment<'_>);
 }

@@ -12,33 +12,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A value that another thread sets once.
-pub struct Promise<T>(OnceLock<T>);
+/// A value that another thread sets once, or that the first who waits for it makes.
+pub struct Promise<T> {
+    value: OnceLock<T>,
+    /// Makes the value; `None` if another thread sets it.
+    make: Option<Box<dyn Fn() -> T + Send + Sync>>,
+}
 
 impl<T: Clone> Promise<T> {
     /// A promise that is not kept yet.
     pub fn new() -> Promise<T> {
-        Promise(OnceLock::new())
+        Promise { value: OnceLock::new(), make: None }
     }
 
     /// A promise that is kept already.
     pub fn kept(value: T) -> Promise<T> {
-        Promise(value.into())
+        Promise { value: value.into(), make: None }
+    }
+
+    /// A promise that is kept when somebody waits for it. `make` is called once, unless it panics.
+    pub fn later(make: impl Fn() -> T + Send + Sync + 'static) -> Promise<T> {
+        Promise { value: OnceLock::new(), make: Some(Box::new(make)) }
     }
 
     /// Sets the value; only the first call counts.
     pub fn keep(&self, value: T) {
-        let _ = self.0.set(value);
+        let _ = self.value.set(value);
     }
 
     /// Whether the value is there.
     pub fn is_kept(&self) -> bool {
-        self.0.get().is_some()
+        self.value.get().is_some()
     }
 
     /// Waits for the value.
     pub fn wait(&self) -> T {
-        self.0.wait().clone()
+        match &self.make {
+            Some(make) => self.value.get_or_init(make).clone(),
+            None => self.value.wait().clone(),
+        }
     }
 }
 
@@ -171,6 +183,20 @@ impl Drop for SharedFlight {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn what_is_made_later_is_made_once_and_only_if_wanted() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = made.clone();
+        let promise = Promise::later(move || count.fetch_add(1, Ordering::SeqCst));
+        assert!(!promise.is_kept());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(promise.wait(), 0));
+            }
+        });
+        assert!(promise.is_kept() && made.load(Ordering::SeqCst) == 1);
+    }
 
     #[test]
     fn one_flies_and_the_others_wait() {

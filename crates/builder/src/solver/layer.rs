@@ -1,9 +1,9 @@
 //! Layers that steps make, and results of steps.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crossdock_oci::store::Scratch;
+use crossdock_oci::store::{LoadedImage, Scratch};
 use crossdock_oci::{Descriptor, Digest, ImageConfig, Store};
 use crossdock_sandbox::{Stack, Upper};
 use serde::{Deserialize, Serialize};
@@ -26,20 +26,59 @@ pub struct Base {
 pub struct Layer {
     /// The unpacked tree; `None` if it was not needed when the layer was made or found.
     tree: Option<PathBuf>,
-    /// Its archive, made in the background.
+    /// Its archive, made or fetched in the background.
     pub packed: Arc<Promise<Result<Packed, String>>>,
+    /// What another machine says of the archive, which is verified when it is fetched.
+    announced: Option<Packed>,
+    /// The image that a layer without a tree is of, and its number there.
+    of_image: Option<(Arc<Image>, usize)>,
+}
+
+/// An image that is unpacked when somebody reads its files.
+struct Image {
+    loaded: LoadedImage,
+    trees: Mutex<Option<Vec<PathBuf>>>,
+}
+
+impl Image {
+    /// The tree of a layer. Who comes first unpacks all.
+    fn tree(&self, store: &Store, number: usize) -> Result<PathBuf, ErrorKind> {
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        if trees.is_none() {
+            let unpacked = store.unpack_image(&self.loaded, 0)?;
+            *trees = Some(unpacked.into_iter().map(|unpacked| unpacked.path).collect());
+        }
+        Ok(trees.as_ref().expect("set above")[number].clone())
+    }
 }
 
 impl Layer {
     /// A layer with a tree, unless that is not there yet, and the promise of its archive.
     pub(crate) fn new(tree: Option<PathBuf>, packed: Arc<Promise<Result<Packed, String>>>) -> Layer {
-        Layer { tree, packed }
+        Layer { tree, packed, announced: None, of_image: None }
+    }
+
+    /// A layer that another machine has: what that one says of it, and the promise of its archive.
+    pub(crate) fn elsewhere(announced: Packed, packed: Arc<Promise<Result<Packed, String>>>) -> Layer {
+        Layer { tree: None, packed, announced: Some(announced), of_image: None }
+    }
+
+    /// The archive's names for a machine that has it, or verifies what it gets.
+    ///
+    /// # Errors
+    ///
+    /// The layer could not be packed.
+    pub(crate) fn announced(&self) -> Result<Packed, String> {
+        match &self.announced {
+            Some(announced) => Ok(announced.clone()),
+            None => self.packed.wait(),
+        }
     }
 
     /// A directory as a layer of an image whose files are read. It has no archive.
     pub fn of_directory(tree: PathBuf) -> Layer {
         let none = Err("a directory has no archive".to_string());
-        Layer { tree: Some(tree), packed: Arc::new(Promise::kept(none)) }
+        Layer::new(Some(tree), Arc::new(Promise::kept(none)))
     }
 
     /// The unpacked tree, for overlay. A layer without one is unpacked, once its archive is complete.
@@ -50,6 +89,9 @@ impl Layer {
     pub fn tree(&self, store: &Store) -> Result<PathBuf, ErrorKind> {
         if let Some(tree) = &self.tree {
             return Ok(tree.clone());
+        }
+        if let Some((image, number)) = &self.of_image {
+            return image.tree(store, *number);
         }
         let packed = self
             .packed
@@ -135,18 +177,38 @@ pub(crate) fn open_root(scratch: &Scratch, lower: &[PathBuf]) -> Result<Stack, E
     Ok(Stack::new(lower, &upper)?)
 }
 
-/// Configuration and unpacked layers of an image in the store.
+/// Configuration and layers of an image in the store. The layers are unpacked, now or, if that `may_wait`,
+/// when somebody reads their files.
 pub(crate) fn image_layers(
     store: &Store,
     manifest: &Descriptor,
+    may_wait: bool,
 ) -> Result<(ImageConfig, Vec<Layer>), ErrorKind> {
-    let image = store.load_image(manifest)?;
-    let unpacked = store.unpack_image(&image, 0)?;
-    let layers = unpacked.into_iter().zip(&image.manifest.layers).zip(&image.config.rootfs.diff_ids);
-    let layers = layers.map(|((unpacked, descriptor), diff_id)| {
-        let packed = Packed { diff_id: diff_id.clone(), descriptor: descriptor.clone() };
-        Layer::new(Some(unpacked.path), Arc::new(Promise::kept(Ok(packed))))
-    });
-    let layers = layers.collect();
-    Ok((image.config, layers))
+    let loaded = store.load_image(manifest)?;
+    let (descriptors, diff_ids) = (&loaded.manifest.layers, &loaded.config.rootfs.diff_ids);
+    let is_sound = descriptors.len() == diff_ids.len();
+    let packed: Vec<Packed> = descriptors
+        .iter()
+        .zip(diff_ids)
+        .map(|(descriptor, diff_id)| Packed { diff_id: diff_id.clone(), descriptor: descriptor.clone() })
+        .collect();
+    let promise = |packed: Packed| Arc::new(Promise::kept(Ok(packed)));
+    let config = loaded.config.clone();
+    // An image with another number of layers fails when it is unpacked.
+    let trees = match may_wait && is_sound {
+        true => store.snapshots(diff_ids)?,
+        false => Some(store.unpack_image(&loaded, 0)?.into_iter().map(|unpacked| unpacked.path).collect()),
+    };
+    let layers = match trees {
+        Some(trees) => {
+            packed.into_iter().zip(trees).map(|(p, tree)| Layer::new(Some(tree), promise(p))).collect()
+        }
+        None => {
+            let image = Arc::new(Image { loaded, trees: Mutex::default() });
+            let of_image = |number| Some((image.clone(), number));
+            let layer = |(number, p)| Layer { of_image: of_image(number), ..Layer::new(None, promise(p)) };
+            packed.into_iter().enumerate().map(layer).collect()
+        }
+    };
+    Ok((config, layers))
 }

@@ -3,7 +3,9 @@
 
 pub mod cache;
 pub(crate) mod engine;
+
 pub mod environment;
+pub(crate) mod fetching;
 pub(crate) mod flights;
 pub mod key;
 pub(crate) mod layer;

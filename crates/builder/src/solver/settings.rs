@@ -35,6 +35,9 @@ pub struct Settings {
     /// Whether somebody will read the files of the result: a directory as output, a scanner, a container.
     /// Otherwise the last layers need not be unpacked; they are when somebody reads them all the same.
     pub needs_trees: bool,
+    /// Whether somebody will read the list of steps with their layers: a cache that is exported, a
+    /// provenance. Otherwise layers that only other machines have are left out, if no image has them.
+    pub needs_steps: bool,
 }
 
 impl Settings {
@@ -54,6 +57,7 @@ impl Settings {
             jobs: 1,
             source_date_epoch: None,
             needs_trees: true,
+            needs_steps: true,
         }
     }
 

@@ -286,6 +286,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let variable = |name: &str| std::env::var(name).ok();
     let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
     let exports = caches::exports(&args.cache_to, inline, &variable, &tell_user)?;
+    request.settings.needs_steps = !exports.is_empty() || asked.provenance.is_some();
     if args.amend.squashes() && exports.iter().any(caches::Export::is_inline) {
         bail!(
             "an inline cache needs the layers of the steps: leave out --squash, or give --cache-to type=registry"
@@ -490,6 +491,7 @@ fn request(
         jobs: args.jobs.unwrap_or_else(crossdock_oci::cpus),
         source_date_epoch: epoch.transpose()?,
         needs_trees: true,
+        needs_steps: true,
     };
     Ok(BuildRequest {
         dockerfile: input.dockerfile.clone(),

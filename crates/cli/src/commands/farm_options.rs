@@ -1,15 +1,19 @@
 //! Options of a farm: an engine of the Remote Execution API that executes RUN steps.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use crossdock_delivery::remote_execution::machine::Machine;
 use crossdock_delivery::remote_execution::places::Rule;
 use crossdock_delivery::remote_execution::{Farm, Options};
+use crossdock_platform::Platform;
 use crossdock_reapi::{Address, Identity, Settings};
 use crossdock_registry::Secret;
 
+use super::farm_file::FarmFile;
 use crate::values;
 
 #[derive(clap::Args, Clone)]
@@ -22,6 +26,16 @@ pub struct FarmArgs {
         hide_env_values = true
     )]
     pub farm: Option<String>,
+    /// Execute RUN steps of a machine's CPU on that machine, which ssh reaches; crossdock is sent there if
+    /// need be
+    #[arg(
+        long,
+        value_name = "ssh://[USER@]HOST[:PORT]",
+        conflicts_with = "farm",
+        env = "CROSSDOCK_WORKER",
+        hide_env_values = true
+    )]
+    pub worker: Option<String>,
     /// A property that workers of the farm must have for steps of a platform: linux/arm64:ISA=aarch64; in the
     /// variable several, separated by spaces
     #[arg(
@@ -66,9 +80,16 @@ pub struct FarmArgs {
     #[arg(long = "farm-executable", value_name = "PLATFORM=FILE")]
     pub farm_executables: Vec<String>,
     /// Seconds that a step waits for a worker of the farm before it is executed elsewhere, at last here
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
-    pub farm_wait: f64,
+    /// [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub farm_wait: Option<f64>,
+    /// A file with these options [default: ~/.config/crossdock/farm.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "CROSSDOCK_FARM_CONFIG", hide_env_values = true)]
+    pub farm_config: Option<PathBuf>,
 }
+
+/// How long a step waits for a worker, in seconds, if nobody says it.
+const WAIT: f64 = 60.0;
 
 impl FarmArgs {
     /// The farm, if one is asked for. It is not connected yet.
@@ -77,8 +98,59 @@ impl FarmArgs {
     ///
     /// A value that is none.
     pub fn farm(&self) -> Result<Option<Arc<Farm>>> {
+        let mut args = self.clone();
+        // An empty address asks for none, whatever the file says.
+        let is_off = [&self.farm, &self.worker].into_iter().flatten().any(String::is_empty);
+        if let Some(file) = FarmFile::read(self.farm_config.as_deref())?.filter(|_| !is_off) {
+            args.fill(file);
+        }
+        args.of_options()
+    }
+
+    /// Takes what the options leave open from a file, unless they name another farm: its headers are not for
+    /// others.
+    fn fill(&mut self, file: FarmFile) {
+        let is_open = self.farm.is_none() && self.worker.is_none();
+        let is_same = self.farm.is_some() && self.farm == file.farm
+            || self.worker.is_some() && self.worker == file.worker;
+        if !is_open && !is_same {
+            return;
+        }
+        if is_open {
+            (self.farm, self.worker) = (file.farm, file.worker);
+        }
+        self.farm_wait = self.farm_wait.or(file.wait);
+        self.farm_ca = self.farm_ca.take().or(file.ca);
+        if self.farm_cert.is_none() {
+            (self.farm_cert, self.farm_key) = (file.cert, file.key);
+        }
+        let given: Vec<String> = self
+            .farm_headers
+            .iter()
+            .filter_map(|header| Some(header.split_once('=')?.0.to_lowercase()))
+            .collect();
+        let headers = file.headers.into_iter().filter(|(name, _)| !given.contains(&name.to_lowercase()));
+        self.farm_headers.extend(headers.map(|(name, value)| format!("{name}={value}")));
+        for (platform, of_platform) in file.platforms {
+            for (name, value) in of_platform.properties {
+                self.farm_properties.push(format!("{platform}:{name}={value}"));
+            }
+            if let Some(executable) = of_platform.executable {
+                self.farm_executables.push(format!("{platform}={}", executable.display()));
+            }
+        }
+    }
+
+    fn of_options(&self) -> Result<Option<Arc<Farm>>> {
+        if self.farm.is_some() && self.worker.is_some() {
+            bail!("a farm and a worker are given: steps go to one of them");
+        }
+        if self.farm_cert.is_some() != self.farm_key.is_some() {
+            bail!("a certificate for the farm needs its key, and a key its certificate");
+        }
         let Some(address) = self.farm.as_deref().filter(|address| !address.is_empty()) else {
-            return Ok(None);
+            let worker = self.worker.as_deref().filter(|worker| !worker.is_empty());
+            return worker.map(|worker| self.machine(worker)).transpose();
         };
         let address: Address = address.parse().map_err(anyhow::Error::msg).context("--farm")?;
         let mut settings = Settings::new(address);
@@ -97,6 +169,31 @@ impl FarmArgs {
         let properties = self.farm_properties.iter().filter(|text| !text.is_empty());
         let rules = properties
             .map(|text| text.parse::<Rule>().map_err(anyhow::Error::msg).context("--farm-property"));
+        let (executables, wait) = (self.executables()?, self.wait()?);
+        let rules = rules.collect::<Result<_>>()?;
+        Ok(Some(Arc::new(Farm::new(Options { settings, rules, executables, wait, machine: None })?)))
+    }
+
+    /// One machine instead of a farm.
+    fn machine(&self, worker: &str) -> Result<Arc<Farm>> {
+        // The text is not told: it may hold a password.
+        let form = "--worker: the form is ssh://[USER@]HOST[:PORT]";
+        let host: crate::device::Address = worker.parse().context(form)?;
+        if host.engine.is_some() {
+            bail!("{form}, without an engine");
+        }
+        let options = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"];
+        let alive = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"];
+        let mut command: Vec<OsString> = options.iter().chain(&alive).map(OsString::from).collect();
+        if let Some(port) = host.port {
+            command.extend(["-p".into(), port.to_string().into()]);
+        }
+        command.extend(["--".into(), host.target().into()]);
+        let machine = Machine::new(worker.to_string(), command, self.executables()?);
+        Ok(Arc::new(Farm::new(Options::of_machine(Arc::new(machine), self.wait()?))?))
+    }
+
+    fn executables(&self) -> Result<Vec<(Platform, PathBuf)>> {
         let mut executables = Vec::new();
         for text in &self.farm_executables {
             let form = || format!("--farm-executable {text}: the form is PLATFORM=FILE");
@@ -108,19 +205,24 @@ impl FarmArgs {
             }
             executables.push((platform, path));
         }
-        let wait = Duration::try_from_secs_f64(self.farm_wait);
-        let wait =
-            wait.with_context(|| format!("--farm-wait {}: it is a number of seconds", self.farm_wait))?;
-        let rules = rules.collect::<Result<_>>()?;
-        Ok(Some(Arc::new(Farm::new(Options { settings, rules, executables, wait })?)))
+        Ok(executables)
+    }
+
+    fn wait(&self) -> Result<Duration> {
+        let seconds = self.farm_wait.unwrap_or(WAIT);
+        let wait = Duration::try_from_secs_f64(seconds);
+        wait.with_context(|| format!("--farm-wait {seconds}: it is a number of seconds"))
     }
 
     /// The options as words, for a build of which this is a part.
     pub fn words(&self) -> Vec<(&'static str, String)> {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let mut words = vec![("--farm-wait", self.farm_wait.to_string())];
+        let mut words = Vec::new();
         let single = [
             ("--farm", self.farm.clone()),
+            ("--worker", self.worker.clone()),
+            ("--farm-wait", self.farm_wait.map(|wait| wait.to_string())),
+            ("--farm-config", path(&self.farm_config)),
             ("--farm-ca", path(&self.farm_ca)),
             ("--farm-cert", path(&self.farm_cert)),
             ("--farm-key", path(&self.farm_key)),
@@ -174,6 +276,36 @@ mod tests {
             let error = format!("{error:#}");
             assert!(error.contains(told) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_counts_where_options_are_silent_and_only_for_its_farm() {
+        let file = || FarmFile {
+            farm: Some("grpcs://file:1".to_string()),
+            wait: Some(5.0),
+            headers: [("authorization".to_string(), "Bearer hunter2".to_string())].into(),
+            ..FarmFile::default()
+        };
+        let filled = |words: &[&str]| {
+            let mut args = args(words);
+            args.fill(file());
+            (args.farm, args.farm_wait, args.farm_headers)
+        };
+        let (same, header) =
+            (Some("grpcs://file:1".to_string()), vec!["authorization=Bearer hunter2".to_string()]);
+        assert_eq!(filled(&[]), (same.clone(), Some(5.0), header.clone()));
+        assert_eq!(
+            filled(&["--farm", "grpcs://file:1", "--farm-wait", "3"]),
+            (same.clone(), Some(3.0), header)
+        );
+        let own = "Authorization=Basic x";
+        assert_eq!(filled(&["--farm-header", own]), (same, Some(5.0), vec![own.to_string()]));
+        let other = "grpcs://other:1";
+        assert_eq!(filled(&["--farm", other]), (Some(other.to_string()), None, Vec::new()));
+        let both = args(&["--worker", "ssh://host", "--farm-header", own]);
+        let mut both = FarmArgs { farm: Some(other.to_string()), ..both };
+        both.farm_config = Some("/nope/farm.toml".into());
+        assert!(both.farm().is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod docker_daemon;
 pub mod doctor;
 pub mod elf;
 pub mod emulate;
+mod farm_file;
 mod farm_options;
 pub mod images;
 mod imagetools;

@@ -14,6 +14,7 @@ use crossdock_builder::{Event, Events};
 use crossdock_oci::Store;
 use crossdock_oci::layer::UnpackLimit;
 use crossdock_oci::store::{GcOptions, Owners};
+use crossdock_platform::Platform;
 
 use crate::session::Session;
 
@@ -31,8 +32,11 @@ const UNUSED: [(u64, u64); 3] = [(5, 0), (15, 3600), (100, 3 * 24 * 3600)];
 #[derive(clap::Args)]
 pub struct PerformArgs {
     /// The order
-    #[arg(value_name = "FILE")]
-    pub order: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "serve")]
+    pub order: Option<PathBuf>,
+    /// Execute what comes over standard input, as an engine for one client
+    #[arg(long, conflicts_with = "order")]
+    pub serve: bool,
 }
 
 /// Writes a step's output where the worker reads it.
@@ -51,10 +55,11 @@ impl Events for Lines {
 }
 
 pub fn perform(session: &Session, args: &PerformArgs) -> Result<u8> {
-    let order = fs::read(&args.order).with_context(|| format!("read {}", args.order.display()))?;
+    let Some(path) = &args.order else { return serve().map(|()| 0) };
+    let order = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     let order: Order = serde_json::from_slice(&order)
-        .with_context(|| format!("{} is no order of this version", args.order.display()))?;
-    let absolute = std::path::absolute(&args.order).context("find the directory of the order")?;
+        .with_context(|| format!("{} is no order of this version", path.display()))?;
+    let absolute = std::path::absolute(path).context("find the directory of the order")?;
     let directory = absolute.parent().context("the order is in no directory")?;
     let owners = if session.single_id() { Owners::Ignore } else { Owners::Keep };
     let store = cache(session)?.with_owners(owners);
@@ -88,16 +93,40 @@ pub fn perform(session: &Session, args: &PerformArgs) -> Result<u8> {
     })
 }
 
+/// Serves one client, who is at the other end of ssh.
+fn serve() -> Result<()> {
+    let given = std::env::var_os(CACHE).filter(|value| !value.is_empty()).map(|given| {
+        let mut place = given;
+        place.push("-engine");
+        PathBuf::from(place)
+    });
+    let own = || places("crossdock-farm-engine").into_iter().find(|place| is_ours(place));
+    let directory = given.or_else(own).with_context(|| {
+        format!("there is no directory for what a step needs: set HOME, or {CACHE} to a directory")
+    })?;
+    let options = crossdock_worker::Options {
+        jobs: crossdock_oci::cpus(),
+        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        platform: Platform::host().to_string(),
+        directory,
+    };
+    crossdock_worker::serve(&options).with_context(|| format!("serve from {}", options.directory.display()))
+}
+
+/// Where this machine may keep something between steps, the best place first.
+fn places(name: &str) -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let own = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    [Some(PathBuf::from("/var/cache")), own].into_iter().flatten().map(|place| place.join(name)).collect()
+}
+
 /// The store that this machine keeps between steps, or the session's, which goes with the action.
 fn cache(session: &Session) -> Result<Store> {
     if let Some(given) = std::env::var_os(CACHE).filter(|value| !value.is_empty()) {
         return Store::open(Path::new(&given)).with_context(|| format!("{CACHE}={}", given.display()));
     }
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let own = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    let places = [Some(PathBuf::from("/var/cache")), own];
-    for place in places.into_iter().flatten() {
-        let place = place.join("crossdock-farm");
+    for place in places("crossdock-farm") {
         if is_ours(&place)
             && let Ok(store) = Store::open(&place)
         {
@@ -109,7 +138,11 @@ fn cache(session: &Session) -> Result<Store> {
 
 /// Makes a directory that only this user writes, or finds it.
 fn is_ours(place: &Path) -> bool {
-    let made = fs::DirBuilder::new().mode(0o700).create(place);
+    // `~/.cache` itself may be missing.
+    let made = match place.parent().is_some_and(Path::is_dir) {
+        true => fs::DirBuilder::new().mode(0o700).create(place),
+        false => fs::DirBuilder::new().mode(0o700).recursive(true).create(place),
+    };
     if made.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
         return false;
     }

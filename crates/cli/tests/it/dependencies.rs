@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which crates each crate may use, apart from tests.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("crossdock-platform", &[]),
     ("crossdock-elf", &["platform"]),
     ("crossdock-oci", &["platform"]),
@@ -16,9 +16,10 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("crossdock-builder", &["dockerfile", "sandbox", "oci", "platform"]),
     ("crossdock-bake", &["dockerfile"]),
     ("crossdock-reapi", &["registry", "oci"]),
+    ("crossdock-worker", &["oci"]),
     (
         "crossdock-delivery",
-        &["reapi", "builder", "dockerfile", "registry", "sandbox", "oci", "elf", "platform"],
+        &["reapi", "worker", "builder", "dockerfile", "registry", "sandbox", "oci", "elf", "platform"],
     ),
     ("crossdock-buildkit", &["delivery", "builder", "dockerfile", "registry", "sandbox", "oci", "platform"]),
     (
@@ -28,6 +29,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "buildkit",
             "delivery",
             "reapi",
+            "worker",
             "builder",
             "dockerfile",
             "sandbox",

@@ -147,12 +147,75 @@ fn a_farm_makes_the_same_image() {
     let built = build(&second, &farm, DOCKERFILE, &more);
     assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
     let found = requests(&farm);
-    assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["GetActionResult", "Read"], "{found:?}");
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["BatchReadBlobs", "GetActionResult"], "{found:?}");
     assert_eq!(found["GetActionResult"], 6);
     second.validate();
     // What is known here asks nobody.
     assert_eq!(build(&second, &farm, DOCKERFILE, &more).executed(), [""; 0]);
     assert_eq!(farm.take_requests().len(), 0);
+}
+
+#[test]
+fn known_steps_are_asked_for_together_and_not_unpacked() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let steps: String = (1..=8).map(|i| format!("RUN echo {i} > /{i}\nENV N={i}\n")).collect();
+    let dockerfile = format!("FROM base\n{steps}WORKDIR /w\nRUN echo last > last\n");
+    build(&world, &farm, &dockerfile, &[]).ok();
+    let second = World::with_base();
+    farm.take_requests();
+    let unpacked = || std::fs::read_dir(second.store().join("trees")).expect("a directory").count();
+    let before = unpacked();
+    farm.behave(|behaviour| behaviour.latency = Duration::from_millis(100));
+    let archive = format!("type=oci,dest={}", second.text("t.tar"));
+    // WORKDIR is a step of this machine, so its directory and what is below it is unpacked: leave it out.
+    let known = format!("FROM base\n{steps}");
+    let args = ["--timestamp", "1000000000", "--farm", &farm.address, "-o", &archive];
+    let built = second.build(&known, &args);
+    assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
+    built.ok();
+    assert_eq!(requests(&farm)["GetActionResult"], 8);
+    assert!(farm.most_at_once("GetActionResult") >= 8, "{}", farm.most_at_once("GetActionResult"));
+    assert_eq!(unpacked(), before, "nothing is unpacked, not even the base image");
+    // Now somebody reads the files.
+    build(&second, &farm, &dockerfile, &[]).ok();
+    assert_eq!(second.sh("t", "cat /1 /8 /w/last"), "1\n8\nlast\n");
+    assert_eq!(digest(&world, "t"), digest(&second, "t"));
+}
+
+#[test]
+fn workers_and_latencies_change_nothing() {
+    let stage =
+        |name: &str| format!("FROM base AS {name}\nRUN echo {name} > /{name}\nRUN cat /{name} > /{name}2\n");
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let stages: String = names.iter().map(|name| stage(name)).collect();
+    let copies: String = names.iter().map(|name| format!("COPY --from={name} /{name}2 /\n")).collect();
+    let dockerfile = format!("{stages}FROM base\n{copies}RUN cat /?2 > /all\n");
+    let here = World::with_base();
+    here.build(&dockerfile, &["-t", "t", "--timestamp", "1000000000"]).ok();
+    for (workers, latency) in [(1, 0), (2, 1), (8, 20)] {
+        let world = World::with_base();
+        let worker = world.text("worker");
+        let env = [("CROSSDOCK_FARM_CACHE", worker.as_str()), ("CROSSDOCK_TRANSLATIONS", "0")];
+        let farm = TestFarm::start(workers, &env);
+        farm.behave(|behaviour| behaviour.latency = Duration::from_millis(latency));
+        let built = build(&world, &farm, &dockerfile, &[]);
+        assert!(!built.err.contains("warning"), "{}", built.err);
+        built.ok();
+        assert_eq!(requests(&farm)["Execute"], 13);
+        assert_eq!(digest(&world, "t"), digest(&here, "t"), "{workers} workers, {latency} ms");
+    }
+}
+
+#[test]
+fn output_appears_while_the_step_runs() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let args = ["-t", "t", "--farm", &farm.address, "--progress", "plain"];
+    let mut running = world.building("FROM base\nRUN echo early; sleep 600\n", &args).start();
+    running.until_err(" early");
+    running.signal(rustix::process::Signal::INT);
+    running.wait();
 }
 
 #[test]
@@ -347,6 +410,18 @@ fn nothing_poisoned_enters_the_store() {
     assert!(built.err.contains("does not have the blob"), "{}", built.err);
     built.ok();
     assert_eq!(second.sh("t", "cat /2"), "2\n");
+
+    // What was taken for known and then cannot be had: the build begins again, once, and trusts nobody.
+    let third = "FROM base\nRUN echo 3 > /3\nRUN echo 4 > /4\nRUN cat /3 /4 > /5\n";
+    build(&world, &farm, third, &[]).ok();
+    farm.forget_blobs();
+    let last = World::with_base();
+    let built = build(&last, &farm, third, &[]);
+    assert_eq!(built.err.matches("begins again").count(), 1, "{}", built.err);
+    built.ok();
+    assert_eq!(last.sh("t", "cat /5"), "3\n4\n");
+    assert_eq!(digest(&last, "t"), digest(&world, "t"));
+    last.validate();
 }
 
 #[test]
@@ -406,4 +481,130 @@ fn bake_and_the_environment_lead_to_the_farm() {
     let built = world.building("FROM base\nRUN echo 3 > /n\n", &["-t", "three"]);
     built.env("CROSSDOCK_FARM", &farm.address).env("CROSSDOCK_FARM_PROPERTIES", &property).run().ok();
     assert_eq!(requests(&farm)["Execute"], 1);
+}
+
+#[test]
+fn a_file_leads_to_the_farm() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    let directory = world.path("home/.config/crossdock");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let text = format!(
+        "farm = \"{}\"\n[platforms.\"linux/amd64\"]\nproperties = {{ {} = \"{}\" }}\n",
+        farm.address, PROPERTY.0, PROPERTY.1
+    );
+    std::fs::write(directory.join("farm.toml"), text).expect("written");
+    let dockerfile = "FROM base\nRUN echo 1 > /1\n";
+    world.build(dockerfile, &["-t", "t"]).ok();
+    assert_eq!(requests(&farm)["Execute"], 1);
+    world.build(dockerfile, &["-t", "t", "--no-cache", "--farm", ""]).ok();
+    assert_eq!(farm.take_requests().len(), 0, "an empty address asks for none");
+    std::fs::write(directory.join("farm.toml"), "frm = 1\n").expect("written");
+    let error = world.build(dockerfile, &["-t", "t"]).fails(1);
+    assert!(error.contains("farm.toml") && error.contains("line 1"), "{error}");
+}
+
+/// A directory with an `ssh` that runs its command here, as another user's machine would: with another home,
+/// and with crossdock in its path or not. Gives the variable PATH for the build.
+fn fake_ssh(world: &World, has_crossdock: bool) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let (here, there) = (world.path("ssh-bin"), world.path("there"));
+    for directory in [&here, &there.join("bin"), &there.join("home")] {
+        std::fs::create_dir_all(directory).expect("a directory");
+    }
+    let program = there.join("bin/crossdock");
+    let _ = std::fs::remove_file(&program);
+    if has_crossdock {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_crossdock"), program).expect("a link");
+    }
+    let script = format!(
+        "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\n[ \"$2\" = host ] || {{ echo \"no route to $2\" >&2; exit 255; }}\n\
+         echo called >> {0}/calls\nexport HOME={0}/home PATH={0}/bin:/usr/bin:/bin CROSSDOCK_FARM_CACHE={0}/cache CROSSDOCK_TRANSLATIONS=0\n\
+         unset XDG_CACHE_HOME\necho Welcome!\nexec sh -c \"$3\"\n",
+        there.display()
+    );
+    let ssh = here.join("ssh");
+    std::fs::write(&ssh, script).expect("written");
+    std::fs::set_permissions(&ssh, PermissionsExt::from_mode(0o755)).expect("a mode");
+    format!("{}:/usr/bin:/bin", here.display())
+}
+
+/// Builds `t` with a worker behind ssh.
+fn build_there(world: &World, path: &str, dockerfile: &str, more: &[&str]) -> Ran {
+    let args = ["-t", "t", "--timestamp", "1000000000", "--worker", "ssh://host"];
+    world.building(dockerfile, &[&args[..], more].concat()).env("PATH", path).run()
+}
+
+#[test]
+fn a_machine_behind_ssh_makes_the_same_image() {
+    let files = |world: &World| {
+        world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
+    };
+    let more = ["--add-host", "farmhost:10.1.2.3"];
+    let here = World::with_base();
+    files(&here);
+    here.build(DOCKERFILE, &["-t", "t", "--timestamp", "1000000000", more[0], more[1]]).ok();
+    for has_crossdock in [true, false] {
+        let world = World::with_base();
+        let path = fake_ssh(&world, has_crossdock);
+        files(&world);
+        let built = build_there(&world, &path, DOCKERFILE, &more);
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        assert_eq!(built.err.matches(&format!(" on {name}\n")).count(), 6, "{}", built.err);
+        assert!(!built.err.contains("warning"), "{}", built.err);
+        built.ok();
+        assert_eq!(digest(&world, "t"), digest(&here, "t"), "crossdock is there: {has_crossdock}");
+        let sent = world.path("there/home/.cache/crossdock-farm-bin");
+        assert_eq!(sent.is_dir(), !has_crossdock);
+        // What is known here needs no machine; what the machine knows is not executed again.
+        let calls =
+            || std::fs::read_to_string(world.path("there/calls")).expect("it was called").lines().count();
+        let before = calls();
+        assert_eq!(build_there(&world, &path, DOCKERFILE, &more).executed(), [""; 0]);
+        assert_eq!(calls(), before);
+        let second = world.crossdock_at(&world.path("second"), &["load", "--quiet"]);
+        second.input(crate::support::base_archive()).ok();
+        let words = ["build", "--progress", "plain", "-t", "t", "--timestamp", "1000000000"];
+        let words = [&words[..], &more, &["--worker", "ssh://host", "context"]].concat();
+        let built = world.crossdock_at(&world.path("second"), &words).env("PATH", &path).run();
+        assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
+        built.ok();
+        // Sent once.
+        assert_eq!(calls() - before, if has_crossdock { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn a_machine_that_cannot_be_used_is_told() {
+    let world = World::with_base();
+    let path = fake_ssh(&world, true);
+    let dockerfile = "FROM base\nRUN echo 1 > /1\nRUN echo 2 > /2\n";
+    let args = ["-t", "t", "--worker", "ssh://other"];
+    let built = world.building(dockerfile, &args).env("PATH", &path).run();
+    assert_eq!(built.err.matches("warning").count(), 1, "{}", built.err);
+    assert!(built.err.contains("ssh://other") && built.err.contains("no route to other"), "{}", built.err);
+    built.ok();
+    assert_eq!(world.sh("t", "cat /1 /2"), "1\n2\n");
+    for address in ["host", "ssh://host/docker", "ssh://user:hunter2@host"] {
+        let built = world.building(dockerfile, &["--worker", address]).env("PATH", &path).run();
+        let error = built.fails(1);
+        assert!(error.contains("ssh://") && !error.contains("hunter2"), "{error}");
+    }
+    // A command that fails there fails; what it says is heard while it runs; an interrupted build ends it.
+    let failed = build_there(&world, &path, "FROM base\nRUN echo said; exit 7\n", &[]);
+    assert!(failed.err.contains(" said\n"), "{}", failed.err);
+    assert!(failed.fails(1).contains("exit code: 7"));
+    let args = ["-t", "t", "--worker", "ssh://host"];
+    let sleeping = world.building("FROM base\nRUN echo begun; sleep 601.75\n", &args);
+    let mut running = sleeping.env("PATH", &path).start();
+    running.until_err(" begun");
+    running.signal(rustix::process::Signal::INT);
+    running.wait();
+    let is_asleep = || {
+        let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+        processes
+            .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+            .any(|line| line.ends_with(b"601.75\x00"))
+    };
+    eventually("the end of the command", || !is_asleep());
 }

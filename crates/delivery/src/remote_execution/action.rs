@@ -49,16 +49,13 @@ pub fn action(
         let digest = digest
             .ok_or_else(|| FarmError::Settings(format!("the layer {} has no SHA-256", descriptor.digest)))?;
         let path = store.blob_path(&descriptor.digest);
-        if !path.is_file() {
-            let text = format!("the layer {} is unpacked here, but its archive is gone", descriptor.digest);
-            return Err(FarmError::Io {
-                doing: "send the layers below".into(),
-                source: std::io::Error::other(text),
-            });
-        }
         // Layers are compressed already, as a rule.
         let is_plain = Compression::of_media_type(&descriptor.media_type) == Compression::None;
-        let content = Content::File(path, is_plain);
+        let content = match path.is_file() {
+            true => Content::File(path, is_plain),
+            // It was made there, and is on its way.
+            false => Content::Elsewhere,
+        };
         root.file(format!("layers/{}", digest.hex()), Blob { digest, content }, false);
     }
     for (number, path) in package.files.iter().enumerate() {

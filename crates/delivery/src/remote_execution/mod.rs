@@ -2,8 +2,12 @@
 //! results layers of the store. `docs/dev/farm.md` says what is sent and what is believed.
 
 mod action;
+mod asked;
+pub mod machine;
+mod output;
 pub mod places;
 mod result;
+mod small;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,12 +16,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossdock_builder::away::order::{Package, Task};
-use crossdock_builder::{Environment, ErrorKind, Event, Record, StepId, Wait};
+use crossdock_builder::{Elsewhere, Environment, ErrorKind, Event, Record, StepId, Wait};
 use crossdock_oci::Digest;
-use crossdock_reapi::{ActionResult, Blob, Client, Execution, FarmError, Policy, Stage};
+use crossdock_reapi::{ActionResult, Address, Blob, Client, Dial, Execution, FarmError, Policy, Stage};
 
+use self::asked::Asked;
+use self::machine::Machine;
+use self::output::Output;
 use self::places::{Place, Places, Rule};
 use self::result::{Outcome, Reading};
+use self::small::Small;
 
 /// How often blobs that the farm has lost are sent again for one execution.
 const SENDS_MAX: u32 = 3;
@@ -35,12 +43,31 @@ pub struct Options {
     pub executables: Vec<(crossdock_platform::Platform, PathBuf)>,
     /// How long a step waits for a worker before it goes on elsewhere.
     pub wait: Duration,
+    /// The machine that is reached by ssh, if it is no farm; see [`Options::of_machine`].
+    pub machine: Option<Arc<Machine>>,
+}
+
+impl Options {
+    /// One machine, reached by ssh, instead of a farm.
+    pub fn of_machine(machine: Arc<Machine>, wait: Duration) -> Options {
+        let nowhere =
+            Address { is_tls: false, host: "localhost".to_string(), port: 0, instance: String::new() };
+        let mut settings = crossdock_reapi::Settings::new(nowhere);
+        let dialled = machine.clone();
+        settings.dial = Some(Dial { name: machine.name.clone(), open: Arc::new(move || dialled.open()) });
+        Options { settings, rules: Vec::new(), executables: Vec::new(), wait, machine: Some(machine) }
+    }
 }
 
 /// A farm, which is connected when the first step asks for it.
 pub struct Farm {
     options: Options,
     client: Mutex<Option<Arc<Client>>>,
+    /// Results that were asked for.
+    asked: Asked,
+    small: Small,
+    /// What went wrong in the background and was not told yet.
+    troubles: Arc<Mutex<Vec<String>>>,
     /// When it failed for all steps, which then do not ask for a while.
     down_since: Mutex<Option<Instant>>,
     /// Whether everything there is to end.
@@ -73,8 +100,8 @@ impl Farm {
     /// The settings contradict each other, or name files that cannot be read.
     pub fn new(options: Options) -> anyhow::Result<Farm> {
         crossdock_reapi::check(&options.settings)?;
-        let (client, down_since, is_over, executables) = Default::default();
-        Ok(Farm { options, client, down_since, is_over, executables })
+        let (client, asked, small, troubles, down_since, is_over, executables) = Default::default();
+        Ok(Farm { options, client, asked, small, troubles, down_since, is_over, executables })
     }
 
     /// Cancels what is under way there; nothing more begins.
@@ -151,23 +178,28 @@ impl Farm {
     /// Executes a package in one place; says whether the result was known.
     fn execute(
         &self,
-        (env, client): (&Environment<'_>, &Client),
+        (env, client): (&Environment<'_>, &Arc<Client>),
         task: &Task<'_>,
         package: &Package,
         place: &Place,
-    ) -> Result<(Record, bool), Unplaced> {
-        let executable = self.executable(&place.executable)?;
-        let emulator = package.emulator.as_deref().filter(|_| place.is_emulated);
+    ) -> Result<(Elsewhere, bool), Unplaced> {
+        let executable = match &self.options.machine {
+            // It has its own.
+            Some(machine) => machine.executable()?,
+            None => self.executable(&place.executable)?,
+        };
+        let emulator = package.emulator.as_ref().ok().and_then(Option::as_deref);
+        let emulator = emulator.filter(|_| place.is_emulated);
         let emulator = emulator.map(|path| self.executable(path)).transpose()?;
         let action = action::action(env.store, package, executable, emulator, &place.properties)?;
-        let reading = Reading { env, client, task };
+        let reading = Reading { env, client, small: &self.small, task };
         // Where clients write, the entry under the key says as much; the engine looks again anyhow.
         if task.use_cache
             && !client.capabilities().may_update
             && let Some(known) = client.action_result(&action.digest, &[result::ANSWER])?
         {
             match self.fetched(&reading, &known) {
-                Ok(record) => return Ok((record, true)),
+                Ok(known) => return Ok((known, true)),
                 // A result that cannot be used is no result.
                 Err(Unplaced::Farm(error)) => {
                     warn(env, format!("{}: a cached result is not used: {error}", task.name))
@@ -186,6 +218,7 @@ impl Farm {
                 env.events.event(Event::Placed { step: task.step, worker });
             }
         };
+        let mut output = Output::new(task.step);
         let executed = loop {
             env.events.event(Event::Waiting { step: task.step, wait: Wait::Upload });
             client.send(&action.blobs)?;
@@ -203,12 +236,14 @@ impl Farm {
                     place(&mut placed, worker);
                 }
             };
+            let mut output = |stderr: bool, bytes: &[u8]| output.take(env.events, stderr, bytes);
             let mut policy = Policy {
                 skip_cache: !task.use_cache,
                 wait: self.options.wait,
                 inline: &[result::ANSWER],
                 is_stopped: &|| env.stop.is_set() || self.is_over.load(Ordering::SeqCst),
                 told: &mut told,
+                output: &mut output,
             };
             sends += 1;
             match client.execute(&action.digest, &mut policy) {
@@ -222,24 +257,37 @@ impl Farm {
                 let seconds = self.options.wait.as_secs_f64();
                 Err(Unplaced::Reason(format!("no worker took it in {seconds} s")))
             }
-            Execution::Done { result, is_cached, .. } => {
+            Execution::Done { result, is_cached, told, .. } => {
                 if !is_cached {
                     place(&mut placed, result.worker.clone());
-                    reading.tell_output(&result);
+                    reading.tell_rest(&result, output, told);
                 }
                 Ok((self.fetched(&reading, &result)?, is_cached))
             }
         }
     }
 
-    /// The record of a result, whose layer is then here.
-    fn fetched(&self, reading: &Reading<'_>, result: &ActionResult) -> Result<Record, Unplaced> {
-        match reading.outcome(result)? {
-            Outcome::Done(record) => Ok(*record),
+    /// What a result gives. When its layer was fetched and verified, it is noted under the step's key.
+    fn fetched(&self, reading: &Reading<'_>, result: &ActionResult) -> Result<Elsewhere, Unplaced> {
+        let (client, troubles) = (reading.client.clone(), self.troubles.clone());
+        let (key, name) = (reading.task.key.clone(), reading.task.name.to_string());
+        let noted = move |record: &Record| {
+            if let Err(error) = note(&client, &key, record) {
+                lock(&troubles).push(format!("{name}: the result is not noted for others: {error}"));
+            }
+        };
+        match reading.outcome(result, noted)? {
+            Outcome::Done(made) => Ok(*made),
             Outcome::Failed(error) => Err(Unplaced::Error(error)),
             Outcome::Unusable(reason) => Err(Unplaced::Reason(reason)),
         }
     }
+}
+
+/// Writes a result under the step's key, for machines whose layers below have other times.
+fn note(client: &Client, key: &Digest, record: &Record) -> Result<(), FarmError> {
+    // Nobody executes this action, so nobody needs its blobs.
+    client.update_action_result(&action::of_key(key).digest, &result::for_key(record))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -251,38 +299,59 @@ fn warn(env: &Environment<'_>, message: String) {
 }
 
 impl crossdock_builder::Farm for Farm {
-    fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Record> {
+    fn ask(&self, env: &Environment<'_>, keys: &[Digest]) {
+        if let Some(client) = self.client(env) {
+            self.asked.ask(&client, keys);
+        }
+    }
+
+    fn is_asked(&self, key: &Digest) -> bool {
+        self.asked.has(key)
+    }
+
+    fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Elsewhere> {
         let client = self.client(env)?;
-        let name = format!("step {step}");
-        let known = client.action_result(&action::of_key(key).digest, &[]);
-        let known = known.and_then(|known| match known {
-            Some(known) => result::of_key(env, &client, step, &known),
+        let known = self.asked.answer(&client, key).and_then(|known| match known {
+            Some(known) => result::of_key((env.store, &client, &self.small), &known),
             None => Ok(None),
         });
         known.unwrap_or_else(|error| {
-            self.tell(env, &name, &error);
+            self.tell(env, &format!("step {step}"), &error);
             None
         })
     }
 
-    fn carry_out(&self, env: &Environment<'_>, task: &Task<'_>) -> Result<Option<(Record, bool)>, ErrorKind> {
+    fn settle(&self, env: &Environment<'_>) {
+        for trouble in std::mem::take(&mut *lock(&self.troubles)) {
+            warn(env, trouble);
+        }
+    }
+
+    fn carry_out(
+        &self,
+        env: &Environment<'_>,
+        task: &Task<'_>,
+    ) -> Result<Option<(Elsewhere, bool)>, ErrorKind> {
         let Some(client) = self.client(env) else { return Ok(None) };
-        let package = match (task.package)() {
-            Ok(package) => package,
-            Err(error @ ErrorKind::Emulator { .. }) => {
-                warn(env, format!("{} runs here: {error}", task.name));
-                return Ok(None);
+        let machine = self.options.machine.as_ref();
+        if machine.is_some_and(|machine| !machine.runs(task.platform)) {
+            return Ok(None);
+        }
+        let package = (task.package)()?;
+        let has_emulator = matches!(package.emulator, Ok(Some(_)));
+        let (places, mut reasons) = match machine {
+            Some(machine) => (vec![machine.place(has_emulator)], Vec::new()),
+            None => {
+                let places = Places { rules: &self.options.rules, executables: &self.options.executables };
+                places.of(task.platform, has_emulator)
             }
-            Err(error) => return Err(error),
         };
-        let places = Places { rules: &self.options.rules, executables: &self.options.executables };
-        let (places, mut reasons) = places.of(task.platform, package.emulator.is_some());
+        if let Err(reason) = &package.emulator {
+            reasons.push(format!("emulated: {reason}"));
+        }
         for place in places {
             match self.execute((env, &client), task, &package, &place) {
-                Ok((record, is_known)) => {
-                    self.note(env, &client, task, &record);
-                    return Ok(Some((record, is_known)));
-                }
+                Ok(made) => return Ok(Some(made)),
                 Err(Unplaced::Error(error)) => return Err(error),
                 Err(Unplaced::Reason(reason)) => reasons.push(format!("{}: {reason}", place.name)),
                 Err(Unplaced::Farm(error)) => {
@@ -297,17 +366,5 @@ impl crossdock_builder::Farm for Farm {
             warn(env, format!("{} runs here: {}", task.name, reasons.join("; ")));
         }
         Ok(None)
-    }
-}
-
-impl Farm {
-    /// Writes a result under the step's key, for machines whose layers below have other times.
-    fn note(&self, env: &Environment<'_>, client: &Client, task: &Task<'_>, record: &Record) {
-        // Nobody executes this action, so nobody needs its blobs.
-        let action = action::of_key(task.key);
-        let result = result::for_key(record);
-        if let Err(error) = client.update_action_result(&action.digest, &result) {
-            self.tell(env, &format!("{}: the result is not noted for others", task.name), &error);
-        }
     }
 }

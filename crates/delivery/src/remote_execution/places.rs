@@ -38,7 +38,7 @@ impl FromStr for Rule {
 pub struct Place {
     /// For messages: `natively` or `emulated`.
     pub name: &'static str,
-    /// crossdock for its CPU.
+    /// crossdock for its CPU; of no use for a machine that has its own.
     pub executable: PathBuf,
     /// What it must have.
     pub properties: Vec<(String, String)>,

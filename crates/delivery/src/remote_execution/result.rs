@@ -1,12 +1,16 @@
 //! Results of actions: read without trust, and written under keys.
 
 use std::io::{BufWriter, Write};
+use std::sync::Arc;
 
 use crossdock_builder::away::order::{Answer, Task};
-use crossdock_builder::{Environment, ErrorKind, Event, Packed, Record, StepId, Wait};
-use crossdock_oci::Descriptor;
+use crossdock_builder::{Elsewhere, Environment, ErrorKind, Packed, Record};
 use crossdock_oci::media_type::Compression;
+use crossdock_oci::{Descriptor, Store};
 use crossdock_reapi::{ActionResult, Client, Digest, FarmError, OutputFile};
+
+use super::output::Output;
+use super::small::Small;
 
 /// The file with the layer.
 pub const LAYER: &str = "layer";
@@ -15,8 +19,8 @@ pub const ANSWER: &str = "result.json";
 
 /// What a result says.
 pub enum Outcome {
-    /// The command succeeded, and its layer is here.
-    Done(Box<Record>),
+    /// The command succeeded.
+    Done(Box<Elsewhere>),
     /// The command failed.
     Failed(ErrorKind),
     /// Nothing that can be used, for a reason that ends a sentence.
@@ -26,15 +30,21 @@ pub enum Outcome {
 /// The reader of one task's results.
 pub struct Reading<'a> {
     pub env: &'a Environment<'a>,
-    pub client: &'a Client,
+    pub client: &'a Arc<Client>,
+    pub small: &'a Small,
     pub task: &'a Task<'a>,
 }
 
 impl Reading<'_> {
-    /// What a result says. The layer is then in the store, verified and unpacked.
-    pub fn outcome(&self, result: &ActionResult) -> Result<Outcome, FarmError> {
+    /// What a result says. `noted` is called with the record when its layer was fetched and verified.
+    pub fn outcome(
+        &self,
+        result: &ActionResult,
+        noted: impl Fn(&Record) + Send + Sync + 'static,
+    ) -> Result<Outcome, FarmError> {
         let Some(file) = result.file(ANSWER) else {
-            let said = self.text(&result.stderr, result.stderr_digest.as_ref())?;
+            let said = self.bytes(&result.stderr, result.stderr_digest.as_ref(), 0)?;
+            let said = String::from_utf8_lossy(&said);
             let said = said.lines().last().unwrap_or_default();
             let text = format!("the worker ended without an answer (exit code {}) {said}", result.exit_code);
             return Ok(Outcome::Unusable(text.trim_end().to_string()));
@@ -52,34 +62,36 @@ impl Reading<'_> {
             Answer::Refused(reason) => Outcome::Unusable(reason),
             Answer::Done { layer, .. } => {
                 let layer = layer.map(|layer| *layer);
-                if let Some(layer) = &layer {
-                    fetch(self.env, self.client, self.task.step, result, layer)?;
-                }
                 let (created, renewal) = (self.task.created.clone(), self.task.renewal.clone());
-                Outcome::Done(Box::new(Record { layer, created, renewal }))
+                let record = Record { layer, created, renewal };
+                let fetch = fetch((self.env.store, self.client, self.small), result, &record)?;
+                let own = record.clone();
+                let fetch = Box::new(move || fetch().inspect(|()| noted(&own)));
+                Outcome::Done(Box::new(Elsewhere { record, fetch }))
             }
         })
     }
 
-    /// Passes on what the command wrote. A server keeps both streams apart, so their order is lost.
-    pub fn tell_output(&self, result: &ActionResult) {
+    /// Passes on what the command wrote, except for the first `told` bytes of its streams. A server keeps
+    /// both apart, so the order of what was not heard while the command ran is lost.
+    pub fn tell_rest(&self, result: &ActionResult, mut output: Output, told: [u64; 2]) {
         let streams =
             [(false, &result.stdout, &result.stdout_digest), (true, &result.stderr, &result.stderr_digest)];
         for (stderr, bytes, digest) in streams {
-            let text = match self.text(bytes, digest.as_ref()) {
-                Ok(text) => text,
-                Err(error) => format!("(the output cannot be had: {error})"),
-            };
-            for line in text.lines() {
-                let (step, line) = (self.task.step, line.to_string());
-                self.env.events.event(Event::Output { step, stderr, is_transient: false, line });
+            match self.bytes(bytes, digest.as_ref(), told[usize::from(stderr)]) {
+                Ok(bytes) => output.take(self.env.events, stderr, &bytes),
+                Err(error) => {
+                    let text = format!("(the output cannot be had: {error})\n");
+                    output.take(self.env.events, stderr, text.as_bytes());
+                }
             }
         }
+        output.finish(self.env.events);
     }
 
-    /// A stream of the command.
-    fn text(&self, bytes: &[u8], digest: Option<&Digest>) -> Result<String, FarmError> {
-        let bytes = match digest.filter(|digest| bytes.is_empty() && digest.size() > 0) {
+    /// A stream of the command without its first bytes.
+    fn bytes(&self, bytes: &[u8], digest: Option<&Digest>, skip: u64) -> Result<Vec<u8>, FarmError> {
+        let mut all = match digest.filter(|digest| bytes.is_empty() && digest.size() > skip) {
             None => bytes.to_vec(),
             Some(digest) => {
                 let mut all = Vec::new();
@@ -87,19 +99,38 @@ impl Reading<'_> {
                 all
             }
         };
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(all.len());
+        all.drain(..skip);
+        Ok(all)
     }
 }
 
-/// Brings the layer of a result into the store, verified and unpacked.
+/// Brings the layer of a record into the store when it is called, and verifies it: its digest while it is
+/// read, then its archive's `diff_id` and names. Unpacking it is left to whoever needs its files.
 fn fetch(
-    env: &Environment<'_>,
-    client: &Client,
-    step: StepId,
+    (store, client, small): (&Store, &Arc<Client>, &Small),
     result: &ActionResult,
-    layer: &Packed,
-) -> Result<(), FarmError> {
-    let (store, descriptor) = (env.store, &layer.descriptor);
+    record: &Record,
+) -> Result<impl Fn() -> Result<(), String> + Send + Sync + use<>, FarmError> {
+    let layer = match &record.layer {
+        Some(layer) => Some((named(result, layer)?, layer.clone())),
+        None => None,
+    };
+    if let Some((digest, _)) = &layer {
+        small.note(digest);
+    }
+    let (store, client, small) = (store.clone(), client.clone(), small.clone());
+    Ok(move || match &layer {
+        Some((digest, layer)) => {
+            bring((&store, &client, &small), digest, layer).map_err(|error| error.to_string())
+        }
+        None => Ok(()),
+    })
+}
+
+/// The blob of a layer, if the result has it and it is described as what it is.
+fn named(result: &ActionResult, layer: &Packed) -> Result<Digest, FarmError> {
+    let descriptor = &layer.descriptor;
     let wrong = |what: &str| FarmError::Answer(format!("the layer of a step {what}"));
     let digest = Digest::new(descriptor.digest.clone(), descriptor.size);
     let digest = digest.ok_or_else(|| wrong("has no SHA-256"))?;
@@ -111,32 +142,45 @@ fn fetch(
     if *descriptor != Descriptor::new(compression.oci_layer(), descriptor.digest.clone(), descriptor.size) {
         return Err(wrong("is described as something else than a layer"));
     }
+    Ok(digest)
+}
+
+fn bring(
+    (store, client, small): (&Store, &Client, &Small),
+    digest: &Digest,
+    layer: &Packed,
+) -> Result<(), FarmError> {
+    let descriptor = &layer.descriptor;
     let failed = |doing: &str, e: crossdock_oci::error::StoreError| FarmError::Io {
         doing: format!("{doing} of the farm"),
         source: std::io::Error::other(e),
     };
-    if !store.contains(&descriptor.digest).map_err(|e| failed("look for a layer", e))? {
-        env.events.event(Event::Waiting { step, wait: Wait::Download });
+    let is_here = || store.contains(&descriptor.digest).map_err(|e| failed("look for a layer", e));
+    if !is_here()? {
+        small.bring(store, client, digest)?;
+    }
+    if !is_here()? {
+        let is_plain = Compression::of_media_type(&descriptor.media_type) == Compression::None;
         let writer = store.blob_writer().map_err(|e| failed("store a layer", e))?;
         let mut writer = BufWriter::new(writer);
-        client.read(&digest, compression == Compression::None, &mut writer)?;
+        client.read(digest, is_plain, &mut writer)?;
         let io = |source| FarmError::Io { doing: "store a layer of the farm".to_string(), source };
         writer.flush().map_err(io)?;
         let writer = writer.into_inner().map_err(|e| io(e.into_error()))?;
         writer.commit(Some(&descriptor.digest)).map_err(|e| failed("store a layer", e))?;
     }
-    // Compares the `diff_id`, and lets no entry lead outside. Layers of steps never need lower ones.
-    store.unpack(descriptor, &layer.diff_id, &[]).map_err(|e| failed("unpack a layer", e))?;
-    Ok(())
+    // Layers of steps never need lower ones.
+    if store.snapshot(&layer.diff_id, &[]).map_err(|e| failed("look for a layer", e))?.is_some() {
+        return Ok(());
+    }
+    store.check_layer(descriptor, &layer.diff_id).map_err(|e| failed("check a layer", e))
 }
 
-/// The record under a key; its layer is then here. `None` for a form that this version does not know.
+/// The result under a key. `None` for a form that this version does not know.
 pub fn of_key(
-    env: &Environment<'_>,
-    client: &Client,
-    step: StepId,
+    (store, client, small): (&Store, &Arc<Client>, &Small),
     result: &ActionResult,
-) -> Result<Option<Record>, FarmError> {
+) -> Result<Option<Elsewhere>, FarmError> {
     let bytes = match &result.stdout_digest {
         Some(digest) if result.stdout.is_empty() => client.read_small(digest)?,
         _ => result.stdout.clone(),
@@ -145,10 +189,8 @@ pub fn of_key(
     if record.created.parse::<jiff::Timestamp>().is_err() {
         return Ok(None);
     }
-    if let Some(layer) = &record.layer {
-        fetch(env, client, step, result, layer)?;
-    }
-    Ok(Some(record))
+    let fetch = Box::new(fetch((store, client, small), result, &record)?);
+    Ok(Some(Elsewhere { record, fetch }))
 }
 
 /// What is written under a key.

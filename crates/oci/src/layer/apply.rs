@@ -99,6 +99,41 @@ pub(crate) fn apply(
     applier.finish().map_err(|fault| problem(fault, b"/", target))
 }
 
+/// Reads the archive to its end and creates nothing: refuses what [`apply`] refuses for the archive's form
+/// and the names in it.
+pub(crate) fn check(archive: impl BufRead) -> Result<(), ApplyError> {
+    let mut reader = Reader::new(archive);
+    let mut last = Vec::new();
+    let nowhere = Path::new("");
+    loop {
+        let entry = match reader.next() {
+            Ok(Some(entry)) => entry,
+            Ok(None) => break,
+            Err(e) => return Err(problem(Fault::Tar(e), &last, nowhere).at(reader.entries)),
+        };
+        last.clone_from(&entry.path);
+        let checked = match reader.entries > ENTRIES_MAX {
+            true => refused(format!("more than {ENTRIES_MAX} entries")),
+            false => check_names(&entry),
+        };
+        checked.map_err(|fault| problem(fault, &last, nowhere))?;
+    }
+    drain(reader.into_inner()).map_err(|e| ApplyError::Problem(LayerProblem::Read(e)))
+}
+
+fn check_names(entry: &Entry) -> Outcome {
+    let components = clean(&entry.path)?;
+    if let Some((_, parents)) = components.split_last()
+        && parents.iter().any(|c| c.starts_with(WHITEOUT))
+    {
+        return refused("a directory's name begins with .wh., which is kept for deletions");
+    }
+    if entry.kind == Kind::HardLink && clean(&entry.link)?.is_empty() {
+        return refused("a hard link to the top directory");
+    }
+    Ok(())
+}
+
 fn drain(mut stream: impl BufRead) -> io::Result<()> {
     loop {
         match stream.fill_buf()?.len() {

@@ -152,6 +152,24 @@ impl Store {
         Ok(writer.commit(Some(&digest))?.0)
     }
 
+    /// Stores several small blobs with one sync of their directory. Each is held.
+    pub fn write_blobs<'b>(&self, blobs: impl IntoIterator<Item = &'b [u8]>) -> Result<()> {
+        let mut last = None;
+        for bytes in blobs {
+            let digest = Digest::of(bytes);
+            if self.blob_size(&digest)? == Some(bytes.len() as u64) {
+                continue;
+            }
+            let mut writer = self.blob_writer()?;
+            writer.write_all(bytes).context("write", &writer.path)?;
+            writer.file.sync_data().context("write", &writer.path)?;
+            self.publish_unsynced(&writer.path, &digest, writer.length)?;
+            writer.committed = true;
+            last = Some(digest);
+        }
+        last.map_or(Ok(()), |digest| sync_parent(&self.blob_path(&digest)))
+    }
+
     /// A writer of a new blob, which is removed on drop unless committed.
     pub fn blob_writer(&self) -> Result<BlobWriter> {
         self.blob_writer_with(Hasher::sha256())
@@ -211,21 +229,27 @@ impl Store {
 
     /// Gives a complete, synced file its name as a blob.
     fn publish(&self, temporary: &Path, digest: &Digest, length: u64) -> Result<()> {
-        let path = self.blob_path(digest);
-        {
-            let mut guard = self.lease.guard()?;
-            guard.hold(&[Use::Blob(digest.clone())])?;
-            match path.metadata() {
-                Ok(meta) if meta.is_file() && meta.len() == length => {
-                    fs::remove_file(temporary).context("remove", temporary)?;
-                    return Ok(());
-                }
-                Ok(meta) if !meta.is_file() => self.set_aside(&path)?,
-                _ => {}
-            }
-            fs::rename(temporary, &path).context("create", &path)?;
+        match self.publish_unsynced(temporary, digest, length)? {
+            true => sync_parent(&self.blob_path(digest)),
+            false => Ok(()),
         }
-        sync_parent(&path)
+    }
+
+    /// The same without the sync of the directory; whether the name is new.
+    fn publish_unsynced(&self, temporary: &Path, digest: &Digest, length: u64) -> Result<bool> {
+        let path = self.blob_path(digest);
+        let mut guard = self.lease.guard()?;
+        guard.hold(&[Use::Blob(digest.clone())])?;
+        match path.metadata() {
+            Ok(meta) if meta.is_file() && meta.len() == length => {
+                fs::remove_file(temporary).context("remove", temporary)?;
+                return Ok(false);
+            }
+            Ok(meta) if !meta.is_file() => self.set_aside(&path)?,
+            _ => {}
+        }
+        fs::rename(temporary, &path).context("create", &path)?;
+        Ok(true)
     }
 }
 

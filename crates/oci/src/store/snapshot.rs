@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, Hasher, Hashing};
 use crate::error::{Context, LayerProblem, Result, StoreError};
 use crate::layer::Borrowed;
-use crate::layer::apply::{Applied, ApplyError, ApplyOptions, apply};
+use crate::layer::apply::{Applied, ApplyError, ApplyOptions, apply, check};
 use crate::layer::compress::{Encoder, ReadAhead, decoder};
 use crate::layer::tree;
 use crate::layer::write::{Timestamps, write_borrowing};
@@ -234,6 +234,25 @@ impl Store {
         result
     }
 
+    /// Compares the archive of a layer with its `diff_id`, without unpacking it. The limits of unpacking
+    /// count, and an archive whose form or names unpacking refuses is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Layer`] for a bad archive, [`StoreError::CorruptBlob`] and [`StoreError::MissingBlob`].
+    pub fn check_layer(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
+        let blob = self.open_blob(&layer.digest)?;
+        check_size(layer, blob.size())?;
+        let fail = |problem| StoreError::Layer { layer: layer.digest.to_string(), problem };
+        let (stream, _) = decoder(blob, &self.unpack_limit).map_err(|e| fail(LayerProblem::Read(e)))?;
+        let mut hashed = Hashed { stream, hasher: diff_id.hasher() };
+        check(io::BufReader::with_capacity(128 * 1024, &mut hashed)).map_err(|e| problem_of(e, &fail))?;
+        match hashed.hasher.finish() {
+            found if found == *diff_id => Ok(()),
+            found => Err(fail(LayerProblem::DiffId { expected: diff_id.clone(), found })),
+        }
+    }
+
     fn unpack_locked(&self, layer: &Descriptor, diff_id: &Digest, lower: &[Digest]) -> Result<Unpacked> {
         let scratch = self.new_tree()?;
         let applied = match self.apply_blob(layer, diff_id, lower, &scratch.upper()) {
@@ -279,14 +298,7 @@ impl Store {
             let (stream, _) = decoder(blob, &self.unpack_limit).map_err(|e| fail(LayerProblem::Read(e)))?;
             let stream = ReadAhead::start(scope, stream, diff_id.hasher());
             let mut stream = stream.map_err(|e| fail(LayerProblem::Read(e)))?;
-            let applied = apply(&mut stream, target, &options).map_err(|e| match e {
-                ApplyError::Lower(e) => e,
-                ApplyError::Problem(LayerProblem::Read(e)) => match e.downcast::<StoreError>() {
-                    Ok(e) => e,
-                    Err(e) => fail(LayerProblem::Read(e)),
-                },
-                ApplyError::Problem(problem) => fail(problem),
-            })?;
+            let applied = apply(&mut stream, target, &options).map_err(|e| problem_of(e, &fail))?;
             Ok::<_, StoreError>((applied, stream.digest()))
         })?;
         if found != *diff_id {
@@ -531,6 +543,32 @@ impl Store {
         drop(guard);
         self.lease.spare(id);
         Ok(id.fs(&self.root))
+    }
+}
+
+/// A stream, hashed as it is read.
+struct Hashed<R> {
+    stream: R,
+    hasher: Hasher,
+}
+
+impl<R: io::Read> io::Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.stream.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// What an archive's failure is to the caller: the store's own errors come through readers.
+fn problem_of(error: ApplyError, fail: &dyn Fn(LayerProblem) -> StoreError) -> StoreError {
+    match error {
+        ApplyError::Lower(e) => e,
+        ApplyError::Problem(LayerProblem::Read(e)) => match e.downcast::<StoreError>() {
+            Ok(e) => e,
+            Err(e) => fail(LayerProblem::Read(e)),
+        },
+        ApplyError::Problem(problem) => fail(problem),
     }
 }
 

@@ -35,6 +35,26 @@ fn references() {
 }
 
 #[test]
+fn a_layer_is_checked_without_unpacking_it() {
+    let store = TempStore::new();
+    let check = |archive: &[u8], diff_id: &Digest| {
+        store.write_blob(archive).expect("stored");
+        store.check_layer(&Descriptor::of(media_type::OCI_LAYER_TAR, archive), diff_id)
+    };
+    let archive = LayerTar::new().dir("d/").file("d/f", "text").finish();
+    check(&archive, &Digest::of(&archive)).expect("a good layer");
+    assert_eq!(fs::read_dir(store.root().join("trees")).expect("a directory").count(), 0);
+    let wrong = check(&archive, &ZEROS.parse().expect("a digest")).expect_err("another diff_id");
+    assert!(wrong.to_string().contains(ZEROS), "{wrong}");
+    let mut cut = archive.clone();
+    cut.truncate(700);
+    let deleted = LayerTar::new().file(".wh.d/f", "text").finish();
+    for bad in [cut, deleted, vec![b'x'; 2048]] {
+        assert!(check(&bad, &Digest::of(&bad)).is_err());
+    }
+}
+
+#[test]
 fn platforms() {
     let seeds =
         texts(&["linux/amd64", "linux/arm/v7,linux/arm64/v8", "aarch64", "windows(10.0)/amd64", "linux/386"]);

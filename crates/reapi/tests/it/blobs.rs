@@ -16,11 +16,18 @@ fn large() -> Vec<u8> {
 }
 
 #[test]
-fn small_blobs_go_in_batches_and_only_once() {
+fn small_blobs_go_in_batches_and_files_only_once() {
     let farm = TestFarm::start(1, &[]);
     farm.behave(|behaviour| behaviour.batch_size_max = 64 << 10);
     let client = client(&farm);
-    let blobs: Vec<Blob> = (0..100).map(|i| Blob::of(vec![i; 10 << 10])).collect();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |i: u8| {
+        let path = directory.path().join(i.to_string());
+        let bytes = vec![i; 10 << 10];
+        std::fs::write(&path, &bytes).expect("written");
+        Blob { digest: Digest::of(&bytes), content: Content::File(path, false) }
+    };
+    let blobs: Vec<Blob> = (0..100).map(file).collect();
     farm.take_requests();
     client.send(&[&blobs[..], &blobs[..3]].concat()).expect("sent");
     let requests = farm.take_requests();
@@ -29,10 +36,19 @@ fn small_blobs_go_in_batches_and_only_once() {
     assert_eq!(requests["BatchUpdateBlobs"], 17);
     client.send(&blobs).expect("there already");
     assert_eq!(farm.take_requests().into_iter().collect::<Vec<_>>(), [("FindMissingBlobs", 1)]);
-    for blob in &blobs {
-        let Content::Bytes(bytes) = &blob.content else { panic!("they are in memory") };
-        assert_eq!(&client.read_small(&blob.digest).expect("it is there"), bytes);
+    for (i, blob) in blobs.iter().enumerate() {
+        assert_eq!(client.read_small(&blob.digest).expect("it is there"), vec![i as u8; 10 << 10]);
     }
+    farm.take_requests();
+    // What is in memory is new, most likely.
+    client.send(&[Blob::of(b"a message".to_vec()), blobs[0].clone()]).expect("sent");
+    let requests = farm.take_requests().into_iter().collect::<Vec<_>>();
+    assert_eq!(requests, [("BatchUpdateBlobs", 1), ("FindMissingBlobs", 1)]);
+    let nowhere = [Blob { digest: Digest::of(b"nowhere"), content: Content::Elsewhere }];
+    let lacks = |error| matches!(error, FarmError::Missing(list) if list == [Digest::of(b"nowhere")]);
+    assert!(client.send(&nowhere).is_err_and(lacks));
+    farm.put(b"nowhere".to_vec());
+    client.send(&nowhere).expect("the server has it");
 }
 
 #[test]

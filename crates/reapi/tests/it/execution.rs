@@ -30,6 +30,7 @@ fn execute(client: &Client, action: &Action, wait: Duration) -> (Result<Executio
         inline: &[],
         is_stopped: &|| false,
         told: &mut |stage| stages.push(stage),
+        output: &mut |_, _| {},
     };
     let executed = client.execute(&action.digest, &mut policy);
     (executed, stages)
@@ -39,7 +40,7 @@ const LONG: Duration = Duration::from_secs(600);
 
 fn done(executed: Result<Execution>) -> (ActionResult, bool) {
     match executed.expect("it is executed") {
-        Execution::Done { result, is_cached, .. } => (result, is_cached),
+        Execution::Done { result, is_cached, .. } => (*result, is_cached),
         Execution::NotTaken => panic!("no worker took it"),
     }
 }
@@ -60,6 +61,40 @@ fn a_command_runs_there_and_its_result_is_known() {
     assert_eq!(stages.last(), Some(&Stage::Executing("worker-1".to_string())));
     assert!(done(execute(&client, &action, LONG).0).1, "cached");
     assert_eq!(client.action_result(&action.digest, &[]).expect("asked"), Some(result));
+}
+
+#[test]
+fn output_is_heard_while_the_command_runs() {
+    let farm = TestFarm::start(1, &[]);
+    let client = client(&farm);
+    for has_streams in [true, false] {
+        farm.behave(|behaviour| behaviour.has_streams = has_streams);
+        let directory = tempfile::tempdir().expect("a directory");
+        let heard_of = directory.path().join("heard");
+        // It ends only if somebody has heard it, or nobody can.
+        let wait = format!("until [ -e {} ] || ! {has_streams}; do sleep 0.02; done", heard_of.display());
+        let action = script(&format!("echo first; echo wrong >&2; {wait}; echo last; touch output"), &[]);
+        client.send(&action.blobs).expect("sent");
+        let mut heard = [Vec::new(), Vec::new()];
+        let mut policy = Policy {
+            skip_cache: true,
+            wait: LONG,
+            inline: &[],
+            is_stopped: &|| false,
+            told: &mut |_| {},
+            output: &mut |stderr, bytes| {
+                heard[usize::from(stderr)].extend_from_slice(bytes);
+                std::fs::write(&heard_of, "").expect("written");
+            },
+        };
+        let executed = client.execute(&action.digest, &mut policy).expect("executed");
+        let Execution::Done { result, told, .. } = executed else { panic!("no worker took it") };
+        assert_eq!(result.stdout, b"first\nlast\n");
+        // What was not heard by then is in the result.
+        assert!(result.stdout.starts_with(&heard[0]) && result.stderr.starts_with(&heard[1]), "{heard:?}");
+        assert_eq!(told, heard.each_ref().map(|bytes| bytes.len() as u64));
+        assert_eq!(told != [0, 0], has_streams);
+    }
 }
 
 #[test]
@@ -129,6 +164,7 @@ fn whoever_stops_stops_the_farm() {
         inline: &[],
         is_stopped: &|| is_stopped.load(Ordering::SeqCst),
         told: &mut |stage| is_stopped.store(matches!(stage, Stage::Executing(_)), Ordering::SeqCst),
+        output: &mut |_, _| {},
     };
     assert!(matches!(client.execute(&action.digest, &mut policy), Err(FarmError::Stopped)));
     assert_eq!(farm.cancelled().len(), 1);
