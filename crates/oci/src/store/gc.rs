@@ -535,6 +535,9 @@ impl Trash<'_> {
         for path in entries(&self.store.dir("tmp"))? {
             let name = name_of(&path);
             if !live.leases.contains(owner_of_temporary(&name)) && !self.trees.contains(&path) {
+                // What a command that was cut off has left may be large.
+                let is_tree = path.is_dir() && !path.is_symlink();
+                self.report.bytes += if is_tree { walk_size(&path) } else { size_of(&path) };
                 self.trees.push(path);
             }
         }

@@ -109,6 +109,19 @@ fn removal_copes_with_what_images_contain() {
 }
 
 #[test]
+fn what_dead_processes_left_is_counted() {
+    let store = TempStore::new();
+    let tmp = store.root().join("tmp");
+    fs::write(tmp.join("0123456789abcdef.1"), [1; 30_000]).expect("written");
+    fs::create_dir(tmp.join("0123456789abcdef.2")).expect("created");
+    fs::write(tmp.join("0123456789abcdef.2/f"), [1; 50_000]).expect("written");
+    let report = store.gc(&EVERYTHING).expect("collected");
+    assert!((80_000..200_000).contains(&report.bytes), "{report:?}");
+    assert_eq!(count(&store, "tmp"), 0);
+    assert_eq!(store.gc(&EVERYTHING).expect("collected").bytes, 0);
+}
+
+#[test]
 fn while_a_record_is_damaged_no_content_goes() {
     let store = TempStore::new();
     aside(&store, |s| TinyImage::named(s, "app", "linux/amd64", vec![]));
