@@ -34,7 +34,7 @@ pub struct PullArgs {
     #[arg(long, value_name = "OS/ARCH[/VARIANT],...")]
     pub platform: Vec<String>,
     /// Fetch the images of all platforms
-    #[arg(short, long, visible_alias = "all")]
+    #[arg(long, visible_alias = "all")]
     pub all_platforms: bool,
     /// Print only the digest
     #[arg(short, long)]

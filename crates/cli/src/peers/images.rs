@@ -8,7 +8,7 @@ const TAGS: &str = "name each tag: \"crossdock list-tags NAME\" shows them, and 
 const ARTIFACT: &str = "only images are added: push the artifact with oras, and add it by its digest with \"crossdock copy --append\"";
 
 pub const PULL: &[PeerOption] = &[
-    switch("all-tags", Refusal(TAGS)),
+    switch("all-tags", Refusal(TAGS)).short('a'),
     switch("disable-content-trust", Fine(TRUST)),
     value(
         "policy",

@@ -220,7 +220,7 @@ fn platforms_live_side_by_side() {
     let error = fresh.run(&["push", &name, &registry.image("copy:1")]).fails(1);
     assert!(error.contains("--all-platforms") && error.contains("--platform"), "{error}");
     fresh.run(&["push", "--platform", "linux/arm64", &name, &registry.image("copy:arm64")]).ok();
-    fresh.run(&["pull", "-a", &name]).ok();
+    fresh.run(&["pull", "--all-platforms", &name]).ok();
     fresh.run(&["push", &name, &registry.image("copy:1")]).ok();
     let index = |world: &World, name: &str| world.run(&["buildx", "imagetools", "inspect", name]).ok();
     for platform in platforms.split(' ') {

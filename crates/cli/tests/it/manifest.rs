@@ -97,7 +97,7 @@ fn local_images_are_enough() {
     let target = registry.image("other/name:3");
     world.run(&["manifest", "push", "list", &format!("docker://{target}")]).ok();
     let fresh = World::new();
-    fresh.run(&["pull", "-a", &target]).ok();
+    fresh.run(&["pull", "--all-platforms", &target]).ok();
     assert_eq!(entries(&fresh, &target).len(), 2);
     world.run(&["manifest", "rm", "list"]).ok();
     world.run(&["manifest", "push", "list"]).fails_with(&["no index list"]);

@@ -40,6 +40,7 @@ fn options_that_do_nothing_here_are_answered() {
         (&["--context", "other", "images"], &["--context", "no daemon"]),
         (&["copy", "--sign-by-sigstore", "f", "a", "b"], &["--sign-by-sigstore", "cosign"]),
         (&["pull", "--all-tags", "a"], &["--all-tags", "list-tags"]),
+        (&["pull", "-a", "a"], &["--all-tags", "list-tags"]),
     ] {
         let err = world.run(words).fails(2);
         assert!(texts.iter().all(|text| err.contains(text)), "{words:?}: {err}");
