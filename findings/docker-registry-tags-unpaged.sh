@@ -20,8 +20,8 @@ chmod 755 "$W"
 server=
 trap '[ -n "$server" ] && kill "$server" 2>/dev/null; rm -rf "$W"' EXIT
 (cd "$W" && apt-get download -q $PACKAGES >/dev/null 2>"$W/apt") || { echo "packages cannot be had: $(tail -1 "$W/apt")"; exit 77; }
-dpkg -x "$W"/*.deb "$W/root" || exit 77
-registry=$W/root/usr/bin/docker-registry
+dpkg -x "$W"/*.deb "$W/unpacked" || exit 77
+registry=$W/unpacked/usr/bin/docker-registry
 [ -x "$registry" ] || { echo "the package has no program where it was"; exit 77; }
 "$registry" --version | head -1 | sed "s,^.*/docker-registry,docker-registry,"
 

@@ -14,13 +14,13 @@ set -u
 command -v apt-get dpkg >/dev/null || { echo "needs apt-get and dpkg"; exit 77; }
 W=$(mktemp -d) || exit 77
 trap 'rm -rf "$W"' EXIT
-mkdir "$W/root"
+mkdir "$W/unpacked"
 (cd "$W" && apt-get -q download qemu-user-static binutils-riscv64-linux-gnu >/dev/null 2>"$W/apt") ||
     { echo "the packages cannot be had: $(tail -1 "$W/apt")"; exit 77; }
-for package in "$W"/*.deb; do dpkg -x "$package" "$W/root" || exit 77; done
-qemu=$W/root/usr/bin/qemu-riscv64-static
+for package in "$W"/*.deb; do dpkg -x "$package" "$W/unpacked" || exit 77; done
+qemu=$W/unpacked/usr/bin/qemu-riscv64-static
 "$qemu" --version | head -1 | grep "version 7\.2" || { echo "this is another version of QEMU"; exit 77; }
-export LD_LIBRARY_PATH=$W/root/usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export LD_LIBRARY_PATH=$W/unpacked/usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 cat >"$W/ctzw.s" <<'S'
     .globl _start
@@ -30,7 +30,7 @@ _start:
     li a7, 93                           # exit(a0)
     ecall
 S
-bin=$W/root/usr/bin/riscv64-linux-gnu
+bin=$W/unpacked/usr/bin/riscv64-linux-gnu
 "$bin-as" -march=rv64gc -o "$W/ctzw.o" "$W/ctzw.s" && "$bin-ld" -o "$W/ctzw" "$W/ctzw.o" || { echo "the program cannot be built"; exit 77; }
 "$qemu" "$W/ctzw"
 zeros=$?
