@@ -1,7 +1,7 @@
 //! Moves images between a registry and a store, and serves a registry from a directory.
 //!
 //! - [`client`]: the endpoints of the OCI distribution specification 1.1, with authentication, retries and
-//!   resumption;
+//!   resumption; and the services that keep caches of builds: that of GitHub Actions, and buckets of S3;
 //! - [`credentials`]: user names and passwords as Docker and Podman keep them, `login` and `logout`;
 //! - [`hosts`]: `registries.conf` and `certs.d`;
 //! - [`transfer`]: whole images between a registry and a store;
