@@ -31,7 +31,7 @@ fn script(world: &World, megabytes: usize, script: &str) -> Ran {
         "set -u; mount -t tmpfs -o size={megabytes}m tmpfs \"$D\"\n\
         crossdock() {{ \"$EXE\" --root \"$STORE\" \"$@\"; }}\n\
         small() {{ \"$EXE\" --root \"$D/store\" \"$@\"; }}\n\
-        more() {{ mount -o remount,size=100m \"$D\"; }}\n"
+        more() {{ mount -o remount,size=100m tmpfs \"$D\"; }}\n"
     );
     let mut command = Command::new(require("unshare", "util-linux"));
     if !is_root() {
