@@ -9,7 +9,7 @@ use crate::archive::{DockerItem, IMAGE_NAME, LAYOUT, REF_NAME, SaveItem};
 use crate::digest::Digest;
 use crate::error::{Context, LayerProblem, Result, StoreError};
 use crate::layer::compress::decoder;
-use crate::layer::write::{begin_file, end_archive, pad};
+use crate::layer::write::{begin_file, directory, end_archive, pad};
 use crate::manifest::{Descriptor, Document, Index, MANIFEST_SIZE_MAX};
 use crate::media_type;
 use crate::name::random_name;
@@ -92,13 +92,16 @@ impl Store {
     }
 
     /// Writes images and indexes as a tar archive of an OCI image layout. Of an index, only the images in the
-    /// store are written.
+    /// store are written. Directories come before their files: skopeo 1.9.3 gives those that it has to make itself
+    /// to root, and fails for everybody else.
     pub fn save_oci(&self, items: &[SaveItem], writer: impl Write) -> Result<()> {
         let mut tar = Tar { writer, written: HashSet::new() };
         tar.bytes("oci-layout", LAYOUT)?;
         tar.bytes("index.json", &layout_index(items, Vec::new()).to_bytes())?;
         for digest in self.closure(items)? {
             let name = format!("blobs/{}/{}", digest.algorithm(), digest.hex());
+            tar.directory("blobs/")?;
+            tar.directory(&format!("blobs/{}/", digest.algorithm()))?;
             let mut blob = self.open_blob(&digest)?;
             begin_file(&mut tar.writer, &name, blob.size()).map_err(write_error)?;
             let size = blob.size();
@@ -254,6 +257,13 @@ impl<W: Write> Tar<W> {
             .and_then(|()| self.writer.write_all(bytes))
             .and_then(|()| pad(&mut self.writer, size))
             .map_err(write_error)
+    }
+
+    fn directory(&mut self, name: &str) -> Result<()> {
+        if !self.is_new(name) {
+            return Ok(());
+        }
+        directory(&mut self.writer, name).map_err(write_error)
     }
 
     fn finish(mut self) -> Result<()> {

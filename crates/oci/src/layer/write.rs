@@ -154,6 +154,23 @@ pub(crate) fn begin_file(writer: &mut impl Write, path: &str, size: u64) -> io::
     write_header(writer, &header)
 }
 
+/// Writes a directory of the archive; `path` ends with a slash.
+pub(crate) fn directory(writer: &mut impl Write, path: &str) -> io::Result<()> {
+    let header = Header {
+        flag: b'5',
+        path: path.as_bytes(),
+        link: b"",
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        mtime: 0,
+        device: (0, 0),
+        xattrs: Vec::new(),
+    };
+    write_header(writer, &header)
+}
+
 /// Fills the last block of a file of `size` bytes.
 pub(crate) fn pad(writer: &mut impl Write, size: u64) -> io::Result<()> {
     writer.write_all(&[0; 512][..(size.wrapping_neg() % 512) as usize])

@@ -123,6 +123,29 @@ fn oci_archives_carry_several_platforms_and_names() {
     }
 }
 
+/// A reader that is not root may not be able to make directories in root's name, as skopeo 1.9.3 does with those
+/// that an archive only implies.
+#[test]
+fn oci_archives_have_the_directories_of_their_files() {
+    let store = TempStore::new();
+    let image = TinyImage::write(&store, "linux/arm64", two_layers("arm"));
+    let bytes = save_oci(&store, &[item("app:1", &image.manifest)]);
+    let mut directories = vec![String::new()];
+    let mut files = 0;
+    for entry in tar::Archive::new(&bytes[..]).entries().expect("entries") {
+        let entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").to_str().expect("UTF-8").trim_end_matches('/').to_string();
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        assert!(directories.iter().any(|d| d == parent), "{parent} comes before {path}");
+        match entry.header().entry_type() {
+            tar::EntryType::Directory => directories.push(path),
+            _ => files += 1,
+        }
+    }
+    assert_eq!(directories, ["", "blobs", "blobs/sha256"]);
+    assert_eq!(files, 2 + 2 + 2, "oci-layout, index.json; manifest, configuration; two layers");
+}
+
 #[test]
 fn layouts_are_added_to_and_read() {
     let store = TempStore::new();
