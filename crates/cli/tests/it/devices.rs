@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::dockerd::Dockerd;
+use crate::interop::end_podman;
 use crate::support::{Crossdock, Ran, World, eventually, require};
 
 /// An sshd that lets this user in by a key, and an `ssh` that knows the key.
@@ -124,14 +125,37 @@ fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
+/// Storage of podmans, in directories of the names given.
+struct Storage(tempfile::TempDir, &'static [&'static str]);
+
+impl Storage {
+    fn new(names: &'static [&'static str]) -> Storage {
+        Storage(tempfile::tempdir().expect("a directory"), names)
+    }
+
+    fn of(&self, name: &str) -> PathBuf {
+        assert!(self.1.contains(&name), "a name that was given");
+        self.0.path().join(name)
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        for name in self.1 {
+            end_podman(&self.of(name));
+        }
+    }
+}
+
 /// A podman with storage of its own.
 fn podman(directory: &Path) -> String {
     let place = |name: &str| directory.join(name).display().to_string();
     format!(
-        "PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH\nexec {} --root {} --runroot {} --storage-driver vfs \"$@\"",
+        "PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH\nexec {} --root {} --runroot {} --tmpdir {} --storage-driver vfs \"$@\"",
         require("podman", "podman").display(),
         place("graph"),
         place("run"),
+        place("libpod"),
     )
 }
 
@@ -144,8 +168,8 @@ fn sent(err: &str) -> String {
 #[test]
 fn podman_gets_what_it_lacks() {
     let world = World::with_base();
-    let storage = tempfile::tempdir().expect("a directory");
-    let device = Device::start(&[("podman", &podman(storage.path()))], "");
+    let storage = Storage::new(&["amd64"]);
+    let device = Device::start(&[("podman", &podman(&storage.of("amd64")))], "");
     world.file("big", vec![0xa5u8; 3 << 20]).file("small", "1\n");
     let dockerfile = "FROM base\nCOPY big /big\nCOPY small /small\nCMD [\"cat\", \"/small\"]\n";
     world.build(dockerfile, &["-t", "example.com/team/app:1"]).ok();
@@ -190,11 +214,11 @@ fn docker_gets_an_image() {
 #[test]
 fn each_device_gets_the_image_for_its_cpu() {
     let world = World::with_base();
-    let storage = tempfile::tempdir().expect("a directory");
+    let storage = Storage::new(&["amd64", "arm"]);
     // Podman says what it runs on; here it says something else.
     let engine = |arch: &str, machine: &str| {
         let lie = format!("case $1 in info) echo '9.9|linux/{arch}'; exit;; esac\n");
-        let place = storage.path().join(arch);
+        let place = storage.of(arch);
         [lie + &podman(&place), format!("case $1 in -m) echo {machine};; *) echo Linux;; esac")]
     };
     let [[amd, x86], [arm, armv7]] = [engine("amd64", "x86_64"), engine("arm", "armv7l")];

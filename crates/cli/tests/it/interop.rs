@@ -1,14 +1,14 @@
 //! Debian's podman, buildah, skopeo and docker-registry use what we make, and we use what they make.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crossdock_testkit::DockerRegistry;
 use crossdock_testkit::foreign::{self, Cpu};
 use serde_json::Value;
 
-use crate::support::{Ran, World, require};
+use crate::support::{Ran, World, is_root, require};
 
 /// podman, buildah and skopeo with storage and configuration of their own.
 pub struct Peers {
@@ -77,6 +77,29 @@ impl Peers {
     pub fn podman_run(&self, image: &str, script: &str) -> String {
         let args = ["run", "--rm", "--network=none", "--security-opt=seccomp=unconfined", image];
         self.run("podman", &[&args[..], &["sh", "-c", script]].concat())
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        end_podman(self.directory.path());
+    }
+}
+
+/// What a podman whose `graph`, `run` and `libpod` lie in a directory leaves there if root has not run it: files
+/// of other ids, which only its user namespace can remove, and the process that keeps this namespace.
+pub fn end_podman(directory: &Path) {
+    if is_root() || !directory.join("libpod").exists() {
+        return;
+    }
+    let place = |name: &str| directory.join(name).display().to_string();
+    let (graph, run, libpod) = (place("graph"), place("run"), place("libpod"));
+    let mut podman = Command::new("podman");
+    podman.args(["--root", &graph, "--runroot", &run, "--tmpdir", &libpod, "--storage-driver", "vfs"]);
+    let _ = podman.args(["unshare", "rm", "-rf", &graph]).output();
+    let pause = fs::read_to_string(directory.join("libpod/pause.pid")).unwrap_or_default();
+    if let Some(pause) = pause.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pause, rustix::process::Signal::KILL);
     }
 }
 
