@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::clients;
 use crate::demo::{self, Options};
 use crate::machine::Machine;
-use crate::tools::{cargo, cargo_command, is_root, require, run, with_default_signals};
+use crate::tools::{build_release, cargo, cargo_command, is_root, require, run, with_default_signals};
 
 /// Programs that the tests compare with or run under.
 const PROGRAMS: [(&str, &str); 33] = [
@@ -77,6 +77,18 @@ fn check_all(filter: &[&str]) -> Result<()> {
         if is_root() {
             demo::demo(&Options::of(Some("crossdock-demo")))?;
         }
+        check_emulator_size()?;
+    }
+    Ok(())
+}
+
+/// The emulator is copied into images and mapped by every foreign process, so it stays small.
+fn check_emulator_size() -> Result<()> {
+    const LARGEST: u64 = 4_000_000;
+    let emulator = build_release()?.with_file_name("crossdock-emu");
+    let size = emulator.metadata().with_context(|| format!("read {}", emulator.display()))?.len();
+    if size > LARGEST {
+        bail!("{} has {size} bytes, more than {LARGEST}", emulator.display());
     }
     Ok(())
 }

@@ -27,6 +27,27 @@ global_asm!(
     ".set bcmp, crossdock_emu_memcmp",
 );
 
+// What Rust's std and its unwinder would call of the C library to print a panic, to unwind, or to end a thread.
+// None of it happens here: `report` ends the process. Without these names the linker would take a seventh of
+// the executable from the C library for them: stdio, conversions of characters, its dynamic loader. They are
+// weak, for a std that needs more: the C library's own are taken then.
+#[cfg(not(test))]
+global_asm!(
+    "crossdock_emu_no_c_library:",
+    "ud2",
+    ".macro without names:vararg",
+    ".irp name,\\names",
+    ".weak \\name",
+    ".hidden \\name",
+    ".set \\name, crossdock_emu_no_c_library",
+    ".endr",
+    ".endm",
+    "without abort,calloc,free,getenv,malloc,realloc,realpath,syscall",
+    "without close,fstat64,getcwd,lseek64,mmap64,munmap,open64,read,readlink,stat64,write,writev",
+    "without environ,strerror_r,__errno_location,dl_iterate_phdr,_dl_find_object",
+    "without pthread_getspecific,pthread_key_create,pthread_key_delete,pthread_setspecific",
+);
+
 /// Gives memory to the thread-local variable in which Rust's std counts panics, and has panics reported
 /// without the C library. Must be called when the heap exists and before anything panics. All threads use the
 /// first thread's variables.
