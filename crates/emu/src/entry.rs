@@ -27,10 +27,10 @@ global_asm!(
     ".set bcmp, crossdock_emu_memcmp",
 );
 
-// What Rust's std and its unwinder would call of the C library to print a panic, to unwind, or to end a thread.
-// None of it happens here: `report` ends the process. Without these names the linker would take a seventh of
-// the executable from the C library for them: stdio, conversions of characters, its dynamic loader. They are
-// weak, for a std that needs more: the C library's own are taken then.
+// What Rust's std and its unwinder would call of the C library to print a panic, to unwind, or to end a
+// thread. None of it happens here: `report` ends the process. Without these names the linker would take a
+// seventh of the executable from the C library for them: stdio, conversions of characters, its dynamic
+// loader. They are weak, for a std that needs more: the C library's own are taken then.
 #[cfg(not(test))]
 global_asm!(
     "crossdock_emu_no_c_library:",

@@ -86,8 +86,8 @@ impl Drop for Peers {
     }
 }
 
-/// What a podman whose `graph`, `run` and `libpod` lie in a directory leaves there if root has not run it: files
-/// of other ids, which only its user namespace can remove, and the process that keeps this namespace.
+/// What a podman whose `graph`, `run` and `libpod` lie in a directory leaves there if root has not run it:
+/// files of other ids, which only its user namespace can remove, and the process that keeps this namespace.
 pub fn end_podman(directory: &Path) {
     if is_root() || !directory.join("libpod").exists() {
         return;

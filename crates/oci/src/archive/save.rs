@@ -92,8 +92,8 @@ impl Store {
     }
 
     /// Writes images and indexes as a tar archive of an OCI image layout. Of an index, only the images in the
-    /// store are written. Directories come before their files: skopeo 1.9.3 gives those that it has to make itself
-    /// to root, and fails for everybody else.
+    /// store are written. Directories come before their files: skopeo 1.9.3 gives those that it has to make
+    /// itself to root, and fails for everybody else.
     pub fn save_oci(&self, items: &[SaveItem], writer: impl Write) -> Result<()> {
         let mut tar = Tar { writer, written: HashSet::new() };
         tar.bytes("oci-layout", LAYOUT)?;

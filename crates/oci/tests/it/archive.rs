@@ -123,8 +123,8 @@ fn oci_archives_carry_several_platforms_and_names() {
     }
 }
 
-/// A reader that is not root may not be able to make directories in root's name, as skopeo 1.9.3 does with those
-/// that an archive only implies.
+/// A reader that is not root may not be able to make directories in root's name, as skopeo 1.9.3 does with
+/// those that an archive only implies.
 #[test]
 fn oci_archives_have_the_directories_of_their_files() {
     let store = TempStore::new();
