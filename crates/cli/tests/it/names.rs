@@ -35,6 +35,10 @@ fn an_image_without_a_name_is_used_by_its_id() {
     let registry = Registry::start(&world);
     world.run(&["push", &hex[..12], &registry.image("by/id:1")]).ok();
     assert!(World::new().run(&["manifest", "inspect", &registry.image("by/id:1")]).ok().contains(&id));
+    let listed = world.run(&["images"]).ok();
+    assert!(listed.lines().any(|l| l.starts_with("<none>") && l.contains(&hex[..12])), "{listed}");
+    let dangling = ["images", "--filter", "dangling=true", "-q"];
+    assert_eq!(world.run(&dangling).ok().trim(), &hex[..12]);
     for from in [id.as_str(), &hex[..12], &manifest] {
         assert_eq!(
             world.build_and_sh(&format!("FROM {from}\nRUN cat /f > /g\n"), "cat /g"),
@@ -44,14 +48,11 @@ fn an_image_without_a_name_is_used_by_its_id() {
         let from = format!("FROM base\nCOPY --from={from} /f /copied\n");
         assert_eq!(world.build_and_sh(&from, "cat /copied"), "built\n");
     }
-    let listed = world.run(&["images"]).ok();
-    assert!(listed.lines().any(|l| l.starts_with("<none>") && l.contains(&hex[..12])), "{listed}");
-    let dangling = ["images", "--filter", "dangling=true", "-q"];
-    assert_eq!(world.run(&dangling).ok().trim(), &hex[..12]);
     // A name makes it an ordinary image; without a name it goes when it is pruned.
     world.run(&["tag", &hex[..12], "named"]).ok();
-    assert_eq!(world.run(&dangling).ok(), "");
+    assert!(!world.run(&dangling).ok().contains(&hex[..12]));
     world.run(&["image", "prune", "-f"]).ok();
+    assert_eq!(world.run(&dangling).ok(), "");
     assert_eq!(world.run(&["run", "named"]).ok(), "built\n");
     world.run(&["rmi", "named"]).ok();
     let gone = world.run(&["run", &id]).fails(125);
@@ -64,6 +65,76 @@ fn an_image_without_a_name_is_used_by_its_id() {
     let id = world.building(dockerfile, &["-q"]).run().ok();
     assert!(world.run(&["rmi", id.trim()]).ok().contains("Deleted: sha256:"));
     assert_eq!(world.run(&dangling).ok(), "");
+}
+
+/// As in docker and podman: a name that gets another meaning loses no image.
+#[test]
+fn an_image_whose_name_is_given_away_stays_without_one() {
+    let world = World::with_base();
+    let build = |what: &str| {
+        let dockerfile = format!("FROM base\nRUN echo {what} > /x\n");
+        world.build(&dockerfile, &["-q", "-t", "app"]).ok().trim().to_string()
+    };
+    let dangling = || {
+        let args = ["images", "--filter", "dangling=true", "--no-trunc", "--format", "{{.ID}}"];
+        let mut ids: Vec<String> = world.run(&args).ok().lines().map(str::to_string).collect();
+        ids.sort();
+        ids
+    };
+    let (one, two) = (build("1"), build("2"));
+    assert_eq!(dangling(), [one.as_str()]);
+    assert_eq!(world.run(&["run", "--rm", &one, "cat", "/x"]).ok(), "1\n");
+    assert_eq!(world.sh("app", "cat /x"), "2\n");
+    // The same again gives nothing away.
+    assert_eq!(build("2"), two);
+    assert_eq!(dangling(), [one.as_str()]);
+    // What gets a name again is not without one; an image that has a second name loses nothing.
+    world.run(&["tag", &one, "app"]).ok();
+    assert_eq!(dangling(), [two.as_str()]);
+    world.run(&["tag", "app", "second"]).ok();
+    world.run(&["tag", &two, "app"]).ok();
+    assert_eq!(dangling(), Vec::<String>::new());
+    // load and pull, too.
+    world.run(&["save", "-o", "archive", "app"]).ok();
+    let three = build("3");
+    world.run(&["load", "-i", "archive"]).ok();
+    assert_eq!(dangling(), [three.as_str()]);
+    let registry = Registry::start(&world);
+    let remote = registry.image("app:1");
+    world.run(&["push", "app", &remote]).ok();
+    world.run(&["tag", &one, &remote]).ok();
+    world.run(&["rmi", "second"]).ok();
+    world.run(&["pull", &remote]).ok();
+    let mut expected = vec![one.clone(), three.clone()];
+    expected.sort();
+    assert_eq!(dangling(), expected);
+    // What is removed by its name is gone, and pruning removes the rest.
+    world.run(&["rmi", "app", &remote]).ok();
+    assert_eq!(dangling(), expected);
+    world.run(&["image", "prune", "-f"]).ok();
+    assert_eq!(dangling(), Vec::<String>::new());
+    world.run(&["run", &one]).fails(125);
+}
+
+#[test]
+fn indexes_whose_name_is_given_away_stay_whole() {
+    let world = World::new();
+    let build = |what: &str| {
+        world.file("f", what);
+        let platforms = ["--platform", "linux/amd64,linux/arm64", "-q", "-t", "app"];
+        world.build("FROM scratch\nCOPY f /\n", &platforms).ok().trim().to_string()
+    };
+    let (one, _) = (build("1"), build("2"));
+    let listed = world.run(&["images", "--filter", "dangling=true"]).ok();
+    assert_eq!(listed.lines().count(), 1 + 2, "{listed}");
+    assert_eq!(world.run(&["manifest", "inspect", &one]).ok().matches("\"platform\"").count(), 2);
+    // Another image of one platform takes only that platform's.
+    world.file("f", "3");
+    world.build("FROM scratch\nCOPY f /\n", &["--platform", "linux/arm64", "-q", "-t", "one"]).ok();
+    world.run(&["manifest", "create", "list", "app"]).ok();
+    world.run(&["manifest", "add", "list", "one"]).ok();
+    let after = world.run(&["images", "--filter", "dangling=true"]).ok();
+    assert_eq!(listed, after, "lists that grow leave nothing behind");
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Store {
     /// platforms stay; the index stays if it lists this manifest.
     pub fn put_image(&self, reference: &Reference, platform: &Platform, manifest: &Descriptor) -> Result<()> {
         self.hold(&manifest.digest)?;
-        self.change(reference, |record| {
+        self.change(reference, Lost::Keep, |record| {
             let mut record = record.unwrap_or_else(|| empty(reference));
             insert(&mut record.images, platform, manifest);
             if let Some(index) = &record.index
@@ -99,7 +99,7 @@ impl Store {
         for (_, manifest) in images {
             self.hold(&manifest.digest)?;
         }
-        self.change(reference, |_| {
+        self.change(reference, Lost::Keep, |_| {
             let mut record = empty(reference);
             for (platform, manifest) in images {
                 insert(&mut record.images, platform, manifest);
@@ -121,7 +121,7 @@ impl Store {
         for (_, manifest) in present {
             self.hold(&manifest.digest)?;
         }
-        self.change(reference, |record| {
+        self.change(reference, Lost::Keep, |record| {
             let mut record = record
                 .filter(|r| r.index.as_ref().is_some_and(|i| i.digest == index.digest))
                 .unwrap_or_else(|| empty(reference));
@@ -187,7 +187,7 @@ impl Store {
     /// Gives all images of `source` a second name, replacing what that name meant.
     pub fn tag(&self, source: &Reference, name: &Reference) -> Result<()> {
         let record = self.held_image(source)?.ok_or_else(|| StoreError::UnknownImage(source.familiar()))?;
-        self.change(name, |_| Ok(Some(ImageRecord { reference: name.clone(), ..record })))
+        self.change(name, Lost::Keep, |_| Ok(Some(ImageRecord { reference: name.clone(), ..record })))
     }
 
     /// Takes the name from the image of one platform, or from all. The content goes with the next collection.
@@ -197,7 +197,7 @@ impl Store {
     /// [`StoreError::UnknownImage`] or [`StoreError::NoPlatform`] when there is nothing to remove.
     pub fn remove(&self, reference: &Reference, platform: Option<&Platform>) -> Result<()> {
         let Some(platform) = platform else { return self.remove_record(reference) };
-        self.change(reference, |record| {
+        self.change(reference, Lost::Forget, |record| {
             // A damaged record cannot lose one image alone; an error is better than removing all of it.
             let record = match record {
                 None => read_record(&self.record_path(reference))?,
@@ -244,7 +244,7 @@ impl Store {
     ///
     /// [`StoreError::UnknownImage`] if the name has none of them.
     pub fn remove_manifests(&self, reference: &Reference, manifests: &[Digest]) -> Result<()> {
-        self.change(reference, |record| {
+        self.change(reference, Lost::Forget, |record| {
             let unknown = || StoreError::UnknownImage(reference.familiar());
             let mut record = record.ok_or_else(unknown)?;
             let before = record.images.len();
@@ -338,12 +338,14 @@ impl Store {
         }
     }
 
-    /// Changes one record while no other process changes any; `None` removes it. A record that cannot be read
+    /// Changes one record while no other process changes any; `None` removes it. `lost` is about images that the
+    /// name meant until then. A record that cannot be read
     /// counts as absent and is set aside once there is a new one: giving the name repairs it. An edit that
     /// changes nothing writes nothing.
     fn change(
         &self,
         reference: &Reference,
+        lost: Lost,
         edit: impl FnOnce(Option<ImageRecord>) -> Result<Option<ImageRecord>>,
     ) -> Result<()> {
         self.lease.require_writable()?;
@@ -362,6 +364,9 @@ impl Store {
                 // A rebuild without a change gives a name to what has it. A write would wait for the disk.
                 if before.as_ref() != Some(&record) {
                     record.updated = now();
+                    if let (Lost::Keep, Some(before)) = (&lost, &before) {
+                        self.keep_lost(before, &record)?;
+                    }
                     let bytes = serde_json::to_vec_pretty(&record).expect("string keys always serialise");
                     if let Some(reason) = damage {
                         self.set_aside(&path)?;
@@ -384,9 +389,35 @@ impl Store {
         }
     }
 
+    /// Keeps the images that a name meant `before` and does not mean any more, without a name, as docker and
+    /// podman do; the whole index if none of its images is left. The lock of the records is held.
+    fn keep_lost(&self, before: &ImageRecord, after: &ImageRecord) -> Result<()> {
+        let is_lost =
+            |old: &&ImageEntry| after.images.iter().all(|image| image.manifest.digest != old.manifest.digest);
+        let lost: Vec<&ImageEntry> = before.images.iter().filter(is_lost).collect();
+        if let Some(index) = &before.index
+            && !lost.is_empty()
+            && lost.len() == before.images.len()
+        {
+            return self.keep_unnamed(index, &before.images, &after.reference);
+        }
+        for image in lost {
+            self.keep_unnamed(&image.manifest, std::slice::from_ref(image), &after.reference)?;
+        }
+        Ok(())
+    }
+
     fn record_path(&self, reference: &Reference) -> PathBuf {
         self.dir("images").join(record_name(reference))
     }
+}
+
+/// What becomes of images that a name does not mean any more.
+enum Lost {
+    /// They stay without a name.
+    Keep,
+    /// The name was removed on purpose.
+    Forget,
 }
 
 fn empty(reference: &Reference) -> ImageRecord {

@@ -1,5 +1,5 @@
-//! Images without a name, from a build without `--tag` or from an archive. They are found by their ids and
-//! stay until they get a name, are removed, or are pruned.
+//! Images without a name, from a build without `--tag`, from an archive, or whose name was given to another
+//! image. They are found by their ids and stay until they get a name, are removed, or are pruned.
 //!
 //! `untagged/ALGORITHM-HEX.json` is named by the digest of the image's manifest or index, so that a
 //! collection keeps the image without reading the file.
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::{Context, Result, StoreError};
 use crate::manifest::Descriptor;
+use crate::reference::Reference;
 use crate::store::files::{
     digest_of_file_name, file_name, make_dir, read_regular, replace_file, sync_parent,
 };
@@ -46,8 +47,24 @@ impl Store {
         self.lease.require_writable()?;
         let lock_path = self.dir("images.lock");
         let _lock = lock::lock(&lock_path, Mode::Exclusive).context("lock", &lock_path)?;
+        self.keep(target, images, None)
+    }
+
+    /// Like [`Store::put_untagged`] for an image that loses the name `loses`, while the lock of the records is
+    /// held.
+    pub(crate) fn keep_unnamed(
+        &self,
+        target: &Descriptor,
+        images: &[ImageEntry],
+        loses: &Reference,
+    ) -> Result<()> {
+        self.keep(target, images, Some(loses))
+    }
+
+    /// Writes the record, unless a name other than `loses` keeps the image.
+    fn keep(&self, target: &Descriptor, images: &[ImageEntry], loses: Option<&Reference>) -> Result<()> {
         let (named, _) = read_all(&self.dir("images"))?;
-        let has_name = named.iter().any(|record| {
+        let has_name = named.iter().filter(|record| Some(&record.reference) != loses).any(|record| {
             record.index.as_ref().is_some_and(|index| index.digest == target.digest)
                 || record.images.iter().any(|image| image.manifest.digest == target.digest)
         });
