@@ -80,9 +80,9 @@ fn squash(
     if count < 2 || trees.len() != all {
         return Ok(());
     }
-    let trees = &trees[base.layers..];
+    let (below, trees) = trees.split_at(base.layers);
     let (diff_id, layer, _) =
-        store.write_layer_blob(layers, |writer| write_squashed(trees, layers.timestamps, writer))?;
+        store.write_layer_blob(layers, |writer| write_squashed(trees, below, layers.timestamps, writer))?;
     image.squash(base.layers, layer, diff_id);
     let config = image.config_mut();
     // The instructions stay, without layers; the last entry is that of the layer.

@@ -39,6 +39,18 @@ fn squashed_layers_give_the_same_files() {
     world.build(DOCKERFILE, &["-t", "flat", "--squash-all"]).ok();
     assert_eq!(layers("flat").len(), 1);
     assert_eq!(world.sh("flat", SCRIPT), expected);
+    // What only a layer of the build has deleted, of that build, leaves no mark: others would see it.
+    let own = "FROM below\nRUN mkdir /c && touch /c/a /c/b\nRUN rm /c/b\n";
+    for option in ["--squash", "--squash-all"] {
+        world.build(own, &["-t", "own", option]).ok();
+        assert_eq!(
+            world.sh("own", "ls /c && rm -r /c && ls -d /c 2>/dev/null || echo removed"),
+            "a\nremoved\n"
+        );
+        world.build("FROM base\nCOPY --from=own /c /c\nRUN ls /c\n", &["-t", "copied"]).ok();
+        let last = layers("own").len() - 1;
+        assert!(world.layer("own", last).iter().all(|name| !name.contains(".wh.")), "{option}");
+    }
     // The same again, also through the cache; and the image is whole.
     let digest = |image: &str| world.inspect(image)["Descriptor"]["digest"].clone();
     let first = digest("squashed");

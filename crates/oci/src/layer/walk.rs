@@ -39,7 +39,7 @@ pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], Item<'_>) -> io::Result<()>
 ///
 /// Besides those of reading: a borrowed file's directory is not in the tree.
 pub(crate) fn layer(tree: BorrowedFd<'_>, borrowed: &Borrowed, visit: Visit<'_>) -> io::Result<()> {
-    level(&[tree.try_clone_to_owned()?], (true, Some(borrowed)), &mut Vec::new(), 0, visit)?;
+    level(&[tree.try_clone_to_owned()?], (Marks::All, Some(borrowed)), &mut Vec::new(), 0, visit)?;
     match borrowed.first() {
         Some(directory) => {
             let directory = String::from_utf8_lossy(&directory).into_owned();
@@ -50,16 +50,87 @@ pub(crate) fn layer(tree: BorrowedFd<'_>, borrowed: &Borrowed, visit: Visit<'_>)
 }
 
 /// Walks several trees in overlay form, the lowest first, as one tree in overlay form: what hides or deletes
-/// something below all of them is reported.
-pub(crate) fn squashed(trees: &[OwnedFd], visit: Visit<'_>) -> io::Result<()> {
-    let top_first: Vec<OwnedFd> = trees.iter().rev().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-    level(&top_first, (true, None), &mut Vec::new(), 0, visit)
+/// something in the trees below, which also come the lowest first, is reported.
+pub(crate) fn squashed(trees: &[OwnedFd], below: &[OwnedFd], visit: Visit<'_>) -> io::Result<()> {
+    let marks = Marks::Of(top_first(below)?);
+    level(&top_first(trees)?, (marks, None), &mut Vec::new(), 0, visit)
+}
+
+fn top_first(trees: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
+    trees.iter().rev().map(OwnedFd::try_clone).collect()
 }
 
 /// Walks several trees, the lowest first, as overlay would merge them.
 pub(crate) fn merged(trees: &[OwnedFd], visit: Visit<'_>) -> io::Result<()> {
-    let top_first: Vec<OwnedFd> = trees.iter().rev().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-    level(&top_first, (false, None), &mut Vec::new(), 0, visit)
+    level(&top_first(trees)?, (Marks::None, None), &mut Vec::new(), 0, visit)
+}
+
+/// Which marks of deletion a walk reports.
+enum Marks {
+    None,
+    All,
+    /// Those that delete something in these directories below, the topmost first.
+    Of(Vec<OwnedFd>),
+}
+
+impl Marks {
+    /// Whether the deletion of `name` is reported.
+    fn whiteout(&self, name: &OsStr) -> io::Result<bool> {
+        let below = match self {
+            Marks::None => return Ok(false),
+            Marks::All => return Ok(true),
+            Marks::Of(below) => below,
+        };
+        for tree in below {
+            match rustix::fs::statat(tree, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => return Ok(!is_whiteout(&stat)),
+                Err(Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Those of a directory in this one.
+    fn within(&self, name: &OsStr) -> io::Result<Marks> {
+        let below = match self {
+            Marks::None => return Ok(Marks::None),
+            Marks::All => return Ok(Marks::All),
+            Marks::Of(below) => below,
+        };
+        let mut inner = Vec::new();
+        for tree in below {
+            match rustix::fs::statat(tree, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if is_directory(&stat) => {}
+                Ok(_) => break,
+                Err(Errno::NOENT) => continue,
+                Err(e) => return Err(e.into()),
+            }
+            let directory = open_directory(tree.as_fd(), name)?;
+            let is_last = is_opaque(directory.as_fd());
+            inner.push(directory);
+            if is_last {
+                break;
+            }
+        }
+        Ok(Marks::Of(inner))
+    }
+
+    /// Whether an opaque directory of this place is reported.
+    fn is_something_below(&self) -> bool {
+        match self {
+            Marks::None => false,
+            Marks::All => true,
+            Marks::Of(below) => !below.is_empty(),
+        }
+    }
+
+    /// An opaque directory hides what is below.
+    fn hide(&mut self) {
+        if let Marks::Of(below) = self {
+            below.clear();
+        }
+    }
 }
 
 /// What a name is in the merged directory.
@@ -76,7 +147,7 @@ struct Found {
 
 fn level(
     trees: &[OwnedFd],
-    (marks, borrowed): (bool, Option<&Borrowed>),
+    (marks, borrowed): (Marks, Option<&Borrowed>),
     path: &mut Vec<u8>,
     depth: usize,
     visit: Visit<'_>,
@@ -103,17 +174,19 @@ fn level(
         if let Some(lent) = &found.lent {
             visit(path, Item::Lent(lent))?;
         } else if is_whiteout(&found.stat) {
-            if marks {
+            if marks.whiteout(name)? {
                 visit(path, Item::Whiteout)?;
             }
         } else if is_directory(&found.stat) {
             let open = |i: &usize| open_directory(trees[*i].as_fd(), name);
             let below: Vec<OwnedFd> = found.trees.iter().map(open).collect::<rustix::io::Result<_>>()?;
             visit(path, Item::Directory { fd: below[0].as_fd(), stat: &found.stat })?;
-            if marks && found.opaque {
+            let mut inner = marks.within(name)?;
+            if found.opaque && inner.is_something_below() {
                 visit(path, Item::Opaque)?;
+                inner.hide();
             }
-            level(&below, (marks, borrowed), path, depth + 1, visit)?;
+            level(&below, (inner, borrowed), path, depth + 1, visit)?;
         } else {
             visit(path, Item::Other { dir: trees[found.trees[0]].as_fd(), name, stat: &found.stat })?;
         }

@@ -65,12 +65,17 @@ pub(crate) fn write_borrowing(
 }
 
 /// Writes the trees of several layers in overlay form, the lowest first, as the archive of one layer: on top
-/// of the layers below, it gives the same files as all of them.
-pub fn write_squashed(trees: &[PathBuf], timestamps: Timestamps, writer: impl Write) -> Result<()> {
+/// of the layers `below`, it gives the same files as all of them.
+pub fn write_squashed(
+    trees: &[PathBuf],
+    below: &[PathBuf],
+    timestamps: Timestamps,
+    writer: impl Write,
+) -> Result<()> {
     let at = trees.last().map_or(Path::new("/"), PathBuf::as_path);
-    let fds: Vec<OwnedFd> = trees.iter().map(|tree| open(tree)).collect::<Result<_>>()?;
+    let open_all = |trees: &[PathBuf]| trees.iter().map(|tree| open(tree)).collect::<Result<Vec<_>>>();
     let mut archive = Archive::new(writer, timestamps);
-    walk::squashed(&fds, &mut |path, item| archive.item(path, item))
+    walk::squashed(&open_all(trees)?, &open_all(below)?, &mut |path, item| archive.item(path, item))
         .and_then(|()| archive.finish())
         .context("archive", at)
 }

@@ -523,14 +523,29 @@ fn squashed_layers_are_one_in_overlay_form() {
         store.unpack(&layer, &diff_id, &[]).expect("unpacked").path
     };
     let trees: Vec<_> = layers.into_iter().map(|layer| unpack(layer.finish())).collect();
-    let mut bytes = Vec::new();
-    layer::write_squashed(&trees, Timestamps::Set(0), &mut bytes).expect("written");
-    let mut archive = tar::Archive::new(&bytes[..]);
-    let names: Vec<String> = archive
-        .entries()
-        .expect("entries")
-        .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
-        .collect();
+    let squash = |below: &[std::path::PathBuf]| {
+        let mut bytes = Vec::new();
+        layer::write_squashed(&trees, below, Timestamps::Set(0), &mut bytes).expect("written");
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let entries = archive.entries().expect("entries");
+        let name = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
+            entry.expect("an entry").path().expect("a path").display().to_string()
+        };
+        let mut names: Vec<String> = entries.map(name).collect();
+        names.sort();
+        names
+    };
+    let below = [
+        LayerTar::new()
+            .file("gone", "0")
+            .dir("d")
+            .file("d/first", "0")
+            .file("back", "0")
+            .dir("o")
+            .dir("kept"),
+        LayerTar::new().dir("kept").file("kept/.wh.a", "").dir("back").file("back/old", "0").file("o/z", "0"),
+    ];
+    let below = below.map(|layer| unpack(layer.finish()));
     // A directory in place of a deleted name hides the one below.
     let expected = [
         ".wh.gone",
@@ -546,9 +561,14 @@ fn squashed_layers_are_one_in_overlay_form() {
         "o/y",
         "replaced",
     ];
-    let mut sorted = names.clone();
-    sorted.sort();
-    assert_eq!(sorted, expected, "{names:?}");
+    assert_eq!(squash(&below), expected);
+    // Of deletions only those are left that delete something below.
+    let of = |names: &[&str]| expected.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>();
+    assert_eq!(squash(&below[..1]), of(&["back/.wh..wh..opq"]));
+    assert_eq!(squash(&[]), of(&[".wh.gone", "back/.wh..wh..opq", "d/.wh.first", "o/.wh..wh..opq"]));
+    let again = LayerTar::new().file(".wh.gone", "").file(".wh.d", "").dir("o").file("o/.wh..wh..opq", "");
+    let again = [below[0].clone(), unpack(again.finish())];
+    assert_eq!(squash(&again), of(&[".wh.gone", "back/.wh..wh..opq", "d/.wh.first"]));
 }
 
 #[test]
