@@ -138,6 +138,20 @@ impl Names<'_> {
                     _ => "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround".to_string(),
                 });
             }
+            // A number is a stage, as in BuildKit, and no image; twelve digits and more can be the id of one.
+            let is_number = name.len() < 12 && name.bytes().all(|byte| byte.is_ascii_digit());
+            if is_number
+                && matches!(kind, Kind::Copy(_))
+                && self.context(&name).is_none()
+                && self.file.stage_index(&name, stage).is_none()
+            {
+                let before = match stage {
+                    0 => "no stage comes before this one".to_string(),
+                    1 => "only stage 0 comes before this one".to_string(),
+                    _ => format!("only stages 0 to {} come before this one", stage - 1),
+                };
+                return error(format!("invalid stage index {name}: {before}"));
+            }
             let here = self.file.stages[stage].name.clone().unwrap_or_else(|| format!("stage-{stage}"));
             let is_it = |stage: &Stage| stage.name.as_deref() == Some(&name.to_lowercase());
             let is_later = self.file.stages[stage..].iter().any(is_it);

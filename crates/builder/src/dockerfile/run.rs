@@ -175,8 +175,19 @@ impl StageRun<'_, '_, '_> {
         if !options.key.is_empty() {
             key.part("the options for RUN").list(&options.key);
         }
-        if let Some(name) = &self.engine.settings.hostname {
+        let settings = &self.engine.settings;
+        if let Some(name) = &settings.hostname {
             key.part("the host name").field(name);
+        }
+        // As in BuildKit: an address may be another one each time.
+        if !settings.add_hosts.is_empty() {
+            key.part("the names of --add-host").list(settings.add_hosts.iter().map(|(name, _)| name));
+        }
+        if let Some(size) = settings.shm_size {
+            key.part("the size of /dev/shm").field(size.to_string());
+        }
+        if !settings.limits.is_empty() {
+            key.part("the limits").list(settings.limits.iter().map(|limit| format!("{limit:?}")));
         }
         key
     }

@@ -11,6 +11,7 @@ use crossdock_dockerfile::instruction::{Instruction, Transfer};
 use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
 use crossdock_oci::{Digest, Store};
 use crossdock_sandbox::user::{User, UserError};
+use percent_encoding::percent_decode_str;
 use rustix::fs::{FileType, OFlags};
 
 use super::names::Origin;
@@ -526,7 +527,11 @@ impl StageRun<'_, '_, '_> {
     fn workdir_key(&mut self, path: &str) -> (Key, String, String) {
         let directory = self.absolute(path);
         self.state.config.config.working_dir = directory.clone();
-        let user = self.state.config.config.user.clone();
+        let mut user = self.state.config.config.user.clone();
+        // As in BuildKit, a number alone is also the group, whatever the image knows of that user.
+        if matches!(crossdock_sandbox::user::id(&user), Ok(Some(_))) {
+            user = format!("{user}:{user}");
+        }
         let mut key = Key::new("workdir", &self.state.digest);
         key.part("the directory").field(&directory).part("the user").field(&user);
         (key, directory, user)
@@ -587,11 +592,12 @@ fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/')
 }
 
-/// The last part of a URL's path.
+/// The last part of a URL's path, whose escapes count as what they stand for.
 fn file_name(url: &str) -> Option<String> {
-    let path = url.split(['?', '#']).next()?.split_once("://")?.1;
-    let name = path.split_once('/')?.1.rsplit('/').next()?;
-    Some(name.to_string()).filter(|name| !matches!(name.as_str(), "" | "." | ".."))
+    let path = url.split(['?', '#']).next()?.split_once("://")?.1.split_once('/')?.1;
+    let path = percent_decode_str(path).decode_utf8().ok()?;
+    let name = path.trim_end_matches('/').rsplit('/').next()?;
+    Some(name.to_string()).filter(|name| !matches!(name.as_str(), "" | "." | "..") && !name.contains('\0'))
 }
 
 /// The flags of an instruction as its step's name shows them, but for `--from`.
@@ -627,7 +633,25 @@ mod tests {
                 && is_git("git@h:a")
                 && !is_remote("a/b")
         );
-        assert_eq!(file_name("https://h/a/b.tgz?x=/y").as_deref(), Some("b.tgz"));
-        assert_eq!(file_name("https://h/").as_deref(), None);
+    }
+
+    #[test]
+    fn downloads_are_called_as_their_addresses_end() {
+        for (url, name) in [
+            ("http://h/a/b.tar.gz?x=/y#z", Some("b.tar.gz")),
+            ("https://u:p@h:1/a%20b", Some("a b")),
+            ("http://h/%61.tar", Some("a.tar")),
+            ("http://h/a%2Fb", Some("b")),
+            ("http://h/..%2f..%2fetc%2fx", Some("x")),
+            ("http://h/100%", Some("100%")),
+            ("http://h/%2e%2e", None),
+            ("http://h/a%00b", None),
+            ("http://h/%ff", None),
+            ("http://h/a/", Some("a")),
+            ("http://h/", None),
+            ("http://h", None),
+        ] {
+            assert_eq!(file_name(url).as_deref(), name, "{url}");
+        }
     }
 }

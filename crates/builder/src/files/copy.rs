@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use crossdock_oci::layer::{Borrowed, Lent};
+use crossdock_sandbox::idmap::IdMapping;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 
 use crate::files::beside::{Beside, LARGE};
@@ -548,9 +549,7 @@ pub fn make_directories(root: &OwnedFd, path: &[u8], options: &CopyOptions) -> R
                     result => at(&next, result.map_err(io::Error::from))?,
                 }
                 let fd = at(&next, open_in_root(root, &next, OFlags::DIRECTORY | OFlags::RDONLY))?;
-                let (uid, gid) = options.owner.unwrap_or((0, 0));
-                let result = rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-                at(&next, tolerate_unmapped(result))?;
+                at(&next, set_owner(&fd, options.owner.unwrap_or((0, 0))))?;
                 at(&next, rustix::fs::fchmod(&fd, Mode::from(mode)).map_err(io::Error::from))?;
             }
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
@@ -610,7 +609,7 @@ fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8], is_in_new: bo
             let flags = AtFlags::SYMLINK_NOFOLLOW;
             let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
             let result = rustix::fs::chownat(parent, name, owner.0, owner.1, flags);
-            at(target, tolerate_unmapped(result))?;
+            at(target, owned(result, (uid, gid)))?;
             let times = times(walk.options, entry);
             at(target, rustix::fs::utimensat(parent, name, &times, flags).map_err(io::Error::from))
         }
@@ -631,7 +630,7 @@ fn copy_one(walk: &Walk<'_, '_, '_>, entry: &Entry, target: &[u8], is_in_new: bo
             let (uid, gid) = walk.options.owner_of(entry);
             let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
             let result = rustix::fs::chownat(&fifo, "", owner.0, owner.1, AtFlags::EMPTY_PATH);
-            at(target, tolerate_unmapped(result))?;
+            at(target, owned(result, (uid, gid)))?;
             let mode = Mode::from_raw_mode(walk.options.mode_of(entry));
             let itself = format!("/proc/self/fd/{}", fifo.as_raw_fd());
             at(target, rustix::fs::chmod(itself, mode).map_err(io::Error::from))
@@ -751,9 +750,7 @@ fn set_owner_and_mode(
     fd: impl AsFd + Copy,
     target: &[u8],
 ) -> Result<(), CopyError> {
-    let (uid, gid) = options.owner_of(entry);
-    let owned = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    at(target, tolerate_unmapped(owned))?;
+    at(target, set_owner(fd, options.owner_of(entry)))?;
     let mode = Mode::from_raw_mode(options.mode_of(entry));
     at(target, rustix::fs::fchmod(fd, mode).map_err(io::Error::from))
 }
@@ -762,12 +759,24 @@ fn set_times(options: &CopyOptions, entry: &Entry, fd: impl AsFd, target: &[u8])
     at(target, rustix::fs::futimens(fd, &times(options, entry)).map_err(io::Error::from))
 }
 
-/// With a single id in the user namespace, files cannot have another owner (chown(2): EINVAL) and keep the
-/// only one.
-pub(crate) fn tolerate_unmapped(result: rustix::io::Result<()>) -> io::Result<()> {
+/// Gives a file to an owner, see [`owned`].
+pub(crate) fn set_owner(file: impl AsFd, (uid, gid): (u32, u32)) -> io::Result<()> {
+    owned(rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))), (uid, gid))
+}
+
+/// The result of giving a file to an owner. With a single id in the user namespace, files cannot have another
+/// owner and keep the only one.
+///
+/// # Errors
+///
+/// Besides those of chown(2): an id that the user namespace does not have (EINVAL there).
+pub(crate) fn owned(result: rustix::io::Result<()>, (uid, gid): (u32, u32)) -> io::Result<()> {
     match result {
-        Err(rustix::io::Errno::INVAL) => Ok(()),
-        other => Ok(other?),
+        Err(rustix::io::Errno::INVAL) if IdMapping::current()?.is_single() => Ok(()),
+        Err(rustix::io::Errno::INVAL) => Err(io::Error::other(format!(
+            "owner {uid}:{gid} is outside the ids of this user: extend its ranges in /etc/subuid and /etc/subgid"
+        ))),
+        result => Ok(result?),
     }
 }
 

@@ -356,8 +356,7 @@ fn make_file(
         Err(error) => return Err(error.into()),
     };
     file.write_all(content)?;
-    let ids = (Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)));
-    copy::tolerate_unmapped(rustix::fs::fchown(&file, ids.0, ids.1))?;
+    copy::set_owner(&file, owner)?;
     if is_new {
         rustix::fs::fchmod(&file, Mode::from(mode & 0o7777))?;
     }
@@ -377,7 +376,7 @@ fn make_link(
     rustix::fs::symlinkat(to, &directory, name)?;
     let ids = (Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)));
     let owned = rustix::fs::chownat(&directory, name, ids.0, ids.1, AtFlags::SYMLINK_NOFOLLOW);
-    copy::tolerate_unmapped(owned)?;
+    copy::owned(owned, owner)?;
     set_time(root, &path, mtime)
 }
 

@@ -11,6 +11,7 @@ use crossdock_builder::solver::cache::Imported;
 use crossdock_builder::{
     BuiltImage, Environment, Event, Events, Given, Images, Secrets, Settings, Shared, Stop,
 };
+use crossdock_oci::layer::Owners;
 use crossdock_oci::store::LayerOptions;
 use crossdock_oci::{Descriptor, Reference};
 use crossdock_platform::Platform;
@@ -68,9 +69,12 @@ fn solved(store: &TempStore, graph: &Graph) -> Result<(BuiltImage, Vec<(String, 
     });
     let steps = Steps::default();
     let emulator = |platform: &Platform| Err(format!("there is no emulator for {platform}"));
+    // Without a user namespace only root can give files away.
+    let owners = if rustix::process::geteuid().is_root() { Owners::Keep } else { Owners::Ignore };
+    let store = store.with_owners(owners);
     let environment = Environment {
         farm: None,
-        store,
+        store: &store,
         images: &Downloads,
         events: &steps,
         imported: &Imported::default(),

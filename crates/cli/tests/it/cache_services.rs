@@ -88,7 +88,8 @@ fn a_service_that_fails_is_named_without_its_token() {
         let error = build(&world, &[], &["--cache-to", given]).fails(1);
         assert!(error.contains("--cache-to") && !error.contains("wrong.token"), "{error}");
     }
-    service.fail_next(&[(400, "what is wrong.token?")]);
+    // Two layers are looked for.
+    service.fail_next(&[(400, "what is wrong.token?"); 2]);
     let error =
         build(&world, &[], &["--cache-to", &format!("type=gha,url={},token=wrong.token", service.url())]);
     error.fails_with(&["status 400", "what is ***?"]);

@@ -37,11 +37,11 @@ impl Peers {
             "registries.conf",
             "unqualified-search-registries = []\n[[registry]]\nlocation = \"127.0.0.1\"\ninsecure = true\n",
         );
+        let graph = peers.path("graph").display().to_string();
         write(
             "storage.conf",
             &format!(
-                "[storage]\ndriver = \"vfs\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
-                peers.path("graph").display(),
+                "[storage]\ndriver = \"vfs\"\ngraphroot = \"{graph}\"\nrootless_storage_path = \"{graph}\"\nrunroot = \"{}\"\n",
                 peers.path("run").display()
             ),
         );

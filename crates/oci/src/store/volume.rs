@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,14 @@ pub fn is_volume_name(name: &str) -> bool {
         && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
+/// Makes the directory that commands see, whoever their user is; the one around it is closed to others.
+fn make_content(path: &Path) -> Result<()> {
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.context("create", path),
+    }
+}
+
 impl Store {
     /// Makes a volume; false if there is one of that name, which stays as it is.
     ///
@@ -121,7 +130,7 @@ impl Store {
         let (path, new) = (directory.join("data"), directory.join("new"));
         // Left by a process that was killed.
         crate::layer::tree::remove(&new, &self.dir("tmp")).context("remove", &new)?;
-        make_dir(&new)?;
+        make_content(&new)?;
         fill(&new)?;
         // Replaces an empty directory, rename(2).
         fs::rename(&new, &path).context("create", &path)?;
@@ -146,7 +155,7 @@ impl Store {
                 other => other.context("lock", &lock_path)?,
             };
             let (path, record) = (directory.join("data"), directory.join("volume.json"));
-            make_dir(&path)?;
+            make_content(&path)?;
             let is_new = !record.exists();
             if is_new {
                 let text = serde_json::to_vec(&VolumeRecord { created: now(), labels: labels.clone() })
