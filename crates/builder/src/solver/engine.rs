@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crossdock_oci::Digest;
 use crossdock_oci::name::random_name;
-use crossdock_oci::store::{Scratch, TemporaryDirectory};
+use crossdock_oci::store::{Owners, Scratch, TemporaryDirectory};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Emulator, Killer};
 
@@ -495,20 +495,25 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The digest of a step's key and its parts, with `SOURCE_DATE_EPOCH` added, if set: it changes the times
-    /// in the layer, so the layer differs.
+    /// The digest of a step's key and its parts, with what else makes another layer: `SOURCE_DATE_EPOCH`, which
+    /// changes the times, and a user without ids for other owners.
     pub fn timed(&self, key: Key) -> (Digest, Vec<Part>) {
-        let (key, mut parts) = key.finish_parts();
-        match self.settings.source_date_epoch {
-            None => (key, parts),
-            Some(seconds) => {
-                let mut timed = Key::new("epoch", &key);
-                timed.part("SOURCE_DATE_EPOCH").field(seconds.to_le_bytes());
-                let (timed, last) = timed.finish_parts();
-                parts.extend(last.into_iter().skip(1));
-                (timed, parts)
-            }
+        let (mut key, mut parts) = key.finish_parts();
+        let mut add = |kind, part, value: &[u8]| {
+            let mut more = Key::new(kind, &key);
+            more.part(part).field(value);
+            let (whole, last) = more.finish_parts();
+            parts.extend(last.into_iter().skip(1));
+            key = whole;
+        };
+        if let Some(seconds) = self.settings.source_date_epoch {
+            add("epoch", "SOURCE_DATE_EPOCH", &seconds.to_le_bytes());
         }
+        // With a single id, owners are lost: the result is none for those who can keep them.
+        if self.env.store.owners() == Owners::Ignore {
+            add("owners", "the ids of the user", b"one");
+        }
+        (key, parts)
     }
 
     /// The read-only root of several layers. It is made once in a build: without overlayfs it costs a hard

@@ -85,6 +85,14 @@ fn mistakes_in_the_dockerfile() {
             "FROM base AS one\nCOPY --from=later /a /b\nFROM base AS later\nFROM one\n",
             &["it needs to be defined before current stage", "Dockerfile:2"],
         ),
+        (
+            "FROM base\nCOPY --from=0 /a /b\n",
+            &["invalid stage index 0", "no stage comes before", "Dockerfile:2"],
+        ),
+        (
+            "FROM base\nFROM base\nFROM base\nCOPY --from=5 /a /b\n",
+            &["invalid stage index 5", "only stages 0 to 1 come", "Dockerfile:4"],
+        ),
         ("FROM base AS a b\n", &["Dockerfile:1"]),
         ("FROM base\nENV x\n", &["ENV", "Dockerfile:2"]),
         ("FROM base\nEXPOSE http\n", &["http", "Dockerfile:2"]),

@@ -174,6 +174,10 @@ fn directories_of_workdir_belong_to_the_user() {
         world.build_and_sh(dockerfile, script),
         "/made/x/y\n1000:1001 755\n1000:1001 755\n0:0 755\n/made/x/y\n"
     );
+    // A number alone is also the group, whatever the image knows of that user.
+    let dockerfile =
+        "FROM base\nUSER 12\nWORKDIR /a\nUSER 1000\nWORKDIR /b\nUSER 12:34\nWORKDIR /c\nUSER 0\nWORKDIR /\n";
+    assert_eq!(world.build_and_sh(dockerfile, "stat -c '%u:%g' /a /b /c"), "12:12\n1000:1000\n12:34\n");
     // An existing directory stays as it is.
     assert_eq!(world.build_and_sh("FROM base\nWORKDIR /tmp\n", "stat -c %a /tmp"), "1777\n");
 }
@@ -304,4 +308,18 @@ fn limits_and_shared_memory_of_steps() {
     world.build(dockerfile, &["-t", "t", "--ulimit", "nofile=99:100", "--shm-size", "2m"]).ok();
     let text = world.sh("t", "cat /n /shm");
     assert!(text.starts_with("99\n") && text.contains(" 2048 "), "{text}");
+    // Another environment is another step; of hosts only the names count, as in BuildKit.
+    let steps = |args: &[&str]| world.build(dockerfile, args).executed().len();
+    for (args, executed) in [
+        (&["--ulimit", "nofile=99:100", "--shm-size", "2m"][..], 0),
+        (&["--ulimit", "nofile=99:100"], 1),
+        (&["--shm-size", "2m"], 1),
+        (&[], 1),
+        (&["--add-host", "a:1.2.3.4"], 1),
+        (&["--add-host", "a:1.2.3.5"], 0),
+        (&["--add-host", "b:1.2.3.5"], 1),
+        (&[], 0),
+    ] {
+        assert_eq!(steps(args), executed, "{args:?}");
+    }
 }

@@ -63,6 +63,35 @@ fn ordinary_users_build_run_and_publish() {
 }
 
 #[test]
+fn ids_that_a_user_does_not_have_are_no_others() {
+    require("newuidmap", "uidmap");
+    let world = World::of(Who::User).load_base();
+    world.file("f", "x").file("d/f", "x");
+    for dockerfile in [
+        "FROM base\nCOPY --chown=1000660000:0 f /f\n",
+        "FROM base\nCOPY --chown=0:1000660000 d /d\n",
+        "FROM base\nCOPY --chown=1000660000 f /new/f\n",
+        "FROM base\nUSER 1000660000\nWORKDIR /w\n",
+    ] {
+        let error = world.build(dockerfile, &["-t", "t"]).fails(1);
+        assert!(error.contains("outside the ids of this user") && error.contains("/etc/subuid"), "{error}");
+        assert!(!error.contains("begins again"), "{error}");
+    }
+}
+
+#[test]
+fn what_was_made_with_a_single_id_is_not_taken_with_more() {
+    require("newuidmap", "uidmap");
+    let world = World::of(Who::User).load_base();
+    world.file("f", "x");
+    let dockerfile = "FROM base\nCOPY --chown=5:6 f /f\nRUN touch /r && chown 7:8 /r\n";
+    world.building(dockerfile, &["-t", "t"]).env("CROSSDOCK_SINGLE_ID", "1").run().ok();
+    let again = world.build(dockerfile, &["-t", "t"]);
+    assert_eq!(again.executed().len(), 2, "{}", again.err);
+    assert_eq!(world.sh("t", "stat -c %u:%g /f /r"), "5:6\n7:8\n");
+}
+
+#[test]
 fn changes_of_user_are_pretended_with_a_single_id() {
     let world = World::of(Who::SingleId).load_base();
     world.run(&["run", "-u", "ann", "base", "test", "-e", "/etc/passwd"]).ok();

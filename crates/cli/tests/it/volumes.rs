@@ -36,6 +36,9 @@ fn a_named_volume_begins_with_what_the_image_has_and_stays() {
     assert!(error.contains("nope in the volume db"), "{error}");
     assert_eq!(world.run(&["run", "-v", "empty:/data:nocopy", "t", "ls", "/data"]).ok(), "");
     assert_eq!(world.run(&["volume", "ls", "-q"]).ok(), "db\nempty\n");
+    // Users other than root read a volume of a directory that the image does not have.
+    let script = "stat -c %a /v && ls /v && ! touch /v/x 2>/dev/null";
+    assert_eq!(world.run(&["run", "-u", "1000", "-v", "fresh:/v", "t", "sh", "-c", script]).ok(), "755\n");
 }
 
 #[test]
