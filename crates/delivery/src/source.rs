@@ -174,7 +174,7 @@ impl<'a> Source<'a> {
                 None => id.as_deref().map_or(Ok(None), |id| find_by_id(self.store, id))?,
                 found => found,
             };
-            match found.map(|found| for_platform(&found.images, &name, platform).cloned()) {
+            match found.map(|found| for_platform(self.store, &found, &name, platform).cloned()) {
                 Some(Ok(entry)) => return Ok(entry.manifest),
                 // The registry may have more images of a name and digest than the store.
                 Some(Err(error)) if only_here => return Err(error),
@@ -300,7 +300,7 @@ pub fn find(store: &Store, text: &str, platform: Option<&Platform>) -> Result<Fo
         return Err(NotThere(text.parse::<Reference>()?.familiar()).into());
     };
     if let Some(platform) = platform {
-        found.images = vec![for_platform(&found.images, text, platform)?.clone()];
+        found.images = vec![for_platform(store, &found, text, platform)?.clone()];
     }
     Ok(found)
 }
@@ -367,9 +367,16 @@ fn joined(matches: Vec<IdMatch>) -> Option<Found> {
 }
 
 /// The image to use for a platform.
-fn for_platform<'i>(images: &'i [ImageEntry], text: &str, platform: &Platform) -> Result<&'i ImageEntry> {
-    match platform.best(images.iter().map(|image| &image.platform)) {
-        Some(best) => Ok(&images[best]),
+fn for_platform<'i>(
+    store: &Store,
+    found: &'i Found,
+    text: &str,
+    platform: &Platform,
+) -> Result<&'i ImageEntry> {
+    let images = &found.images;
+    let best = platform.best(images.iter().map(|image| &image.platform)).map(|best| &images[best]);
+    match best.filter(|best| store.is_best(found.index.as_ref(), best, platform)) {
+        Some(best) => Ok(best),
         None => Err(StoreError::NoPlatform {
             image: text.to_string(),
             platform: platform.to_string(),

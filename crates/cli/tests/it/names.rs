@@ -125,16 +125,53 @@ fn indexes_whose_name_is_given_away_stay_whole() {
         world.build("FROM scratch\nCOPY f /\n", &platforms).ok().trim().to_string()
     };
     let (one, _) = (build("1"), build("2"));
-    let listed = world.run(&["images", "--filter", "dangling=true"]).ok();
-    assert_eq!(listed.lines().count(), 1 + 2, "{listed}");
+    let dangling = ["images", "--filter", "dangling=true", "--format", "{{.ID}} {{.Platform}}"];
+    let listed = world.run(&dangling).ok();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
     assert_eq!(world.run(&["manifest", "inspect", &one]).ok().matches("\"platform\"").count(), 2);
     // Another image of one platform takes only that platform's.
     world.file("f", "3");
     world.build("FROM scratch\nCOPY f /\n", &["--platform", "linux/arm64", "-q", "-t", "one"]).ok();
     world.run(&["manifest", "create", "list", "app"]).ok();
     world.run(&["manifest", "add", "list", "one"]).ok();
-    let after = world.run(&["images", "--filter", "dangling=true"]).ok();
+    let after = world.run(&dangling).ok();
     assert_eq!(listed, after, "lists that grow leave nothing behind");
+}
+
+/// What was pulled before does not decide which image of an index is taken.
+#[test]
+fn the_best_platform_of_an_index_is_taken_whatever_is_here() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let name = registry.image("variants:1");
+    let platforms = "linux/arm/v5,linux/arm/v6,linux/arm/v7,linux/amd64,linux/amd64/v3";
+    let dockerfile = "FROM scratch\nARG TARGETPLATFORM\nCOPY <<EOF /which\n$TARGETPLATFORM\nEOF\n";
+    world.build(dockerfile, &["--platform", platforms, "-t", &name, "--push"]).ok();
+    let fresh = World::new();
+    let built_from = |platform: &str| {
+        let dockerfile = format!("FROM {name}\nCOPY <<EOF /more\nEOF\n");
+        fresh.build(&dockerfile, &["--platform", platform, "-t", "t"]).ok();
+        let inspected = fresh.inspect("t");
+        format!("{}/{}", inspected["Architecture"], inspected["Variant"]).replace('"', "")
+    };
+    let which = |platform: &str| {
+        let dockerfile = format!("FROM scratch\nCOPY --from={name} /which /\n");
+        fresh.build(&dockerfile, &["--platform", platform, "-o", "out"]).ok();
+        std::fs::read_to_string(fresh.path("context/out/which"))
+            .or_else(|_| std::fs::read_to_string(fresh.path("out/which")))
+            .expect("there")
+    };
+    for (first, wanted, variant) in
+        [("linux/arm/v5", "linux/arm/v7", "arm/v7"), ("linux/amd64", "linux/amd64/v3", "amd64/v3")]
+    {
+        fresh.run(&["pull", "--platform", first, &name]).ok();
+        fresh.build(&format!("FROM {name}\n"), &["--platform", wanted, "--pull=never"]).fails(1);
+        assert_eq!(which(wanted), format!("{wanted}\n"));
+        assert_eq!(built_from(wanted), variant);
+    }
+    // What an index has nothing better for is served by the next best.
+    assert_eq!(which("linux/amd64/v2"), "linux/amd64\n");
+    assert_eq!(which("linux/arm/v6"), "linux/arm/v6\n");
 }
 
 #[test]

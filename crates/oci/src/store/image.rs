@@ -169,9 +169,30 @@ impl Store {
         read_all(&self.dir("images"))
     }
 
-    /// The manifest that serves `platform` best under that name.
+    /// The manifest that serves `platform` best under that name; none if the name's index has a better one that
+    /// is not here.
     pub fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Descriptor>> {
-        Ok(self.image(reference)?.and_then(|r| r.select(platform).map(|i| i.manifest.clone())))
+        let Some(record) = self.image(reference)? else { return Ok(None) };
+        let entry = record.select(platform);
+        let best = entry.filter(|entry| self.is_best(record.index.as_ref(), entry, platform));
+        Ok(best.map(|entry| entry.manifest.clone()))
+    }
+
+    /// Whether no image of the index serves `platform` better than `entry`, see [`Platform::rank`]. What is here
+    /// depends on what was asked for before, and must not decide which variant is taken. Without an index, or if
+    /// it cannot be read, there is nothing better.
+    pub fn is_best(&self, index: Option<&Descriptor>, entry: &ImageEntry, platform: &Platform) -> bool {
+        let rank = platform.rank(&entry.platform);
+        if rank == Some(0) {
+            return true;
+        }
+        match index.map(|index| self.read_document(index)) {
+            Some(Ok((Document::Index(index), _))) => {
+                let best = index.select(platform).and_then(|best| platform.rank(best.platform.as_ref()?));
+                best.is_none_or(|best| rank.is_some_and(|rank| rank <= best))
+            }
+            _ => true,
+        }
     }
 
     /// Like [`Store::find`], with an error that says what is there instead.
