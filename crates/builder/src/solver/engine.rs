@@ -495,8 +495,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The digest of a step's key and its parts, with what else makes another layer: `SOURCE_DATE_EPOCH`, which
-    /// changes the times, and a user without ids for other owners.
+    /// The digest of a step's key and its parts, with what else makes another layer: `SOURCE_DATE_EPOCH`,
+    /// which changes the times, and a user without ids for other owners.
     pub fn timed(&self, key: Key) -> (Digest, Vec<Part>) {
         let (mut key, mut parts) = key.finish_parts();
         let mut add = |kind, part, value: &[u8]| {

@@ -264,7 +264,8 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if !is_root() && self.store().exists() {
-            // Files of other ids, and overlay's work directories, can only be removed inside the user namespace.
+            // Files of other ids, and overlay's work directories, can only be removed inside the user
+            // namespace.
             let directory = self.text("");
             let _ = self
                 .crossdock(&["unshare", "find", &directory, "-mindepth", "1", "-delete"])

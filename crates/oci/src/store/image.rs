@@ -169,8 +169,8 @@ impl Store {
         read_all(&self.dir("images"))
     }
 
-    /// The manifest that serves `platform` best under that name; none if the name's index has a better one that
-    /// is not here.
+    /// The manifest that serves `platform` best under that name; none if the name's index has a better one
+    /// that is not here.
     pub fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Descriptor>> {
         let Some(record) = self.image(reference)? else { return Ok(None) };
         let entry = record.select(platform);
@@ -178,9 +178,9 @@ impl Store {
         Ok(best.map(|entry| entry.manifest.clone()))
     }
 
-    /// Whether no image of the index serves `platform` better than `entry`, see [`Platform::rank`]. What is here
-    /// depends on what was asked for before, and must not decide which variant is taken. Without an index, or if
-    /// it cannot be read, there is nothing better.
+    /// Whether no image of the index serves `platform` better than `entry`, see [`Platform::rank`]. What is
+    /// here depends on what was asked for before, and must not decide which variant is taken. Without an
+    /// index, or if it cannot be read, there is nothing better.
     pub fn is_best(&self, index: Option<&Descriptor>, entry: &ImageEntry, platform: &Platform) -> bool {
         let rank = platform.rank(&entry.platform);
         if rank == Some(0) {
@@ -359,10 +359,9 @@ impl Store {
         }
     }
 
-    /// Changes one record while no other process changes any; `None` removes it. `lost` is about images that the
-    /// name meant until then. A record that cannot be read
-    /// counts as absent and is set aside once there is a new one: giving the name repairs it. An edit that
-    /// changes nothing writes nothing.
+    /// Changes one record while no other process changes any; `None` removes it. `lost` is about images that
+    /// the name meant until then. A record that cannot be read counts as absent and is set aside once there
+    /// is a new one: giving the name repairs it. An edit that changes nothing writes nothing.
     fn change(
         &self,
         reference: &Reference,

@@ -50,8 +50,8 @@ impl Store {
         self.keep(target, images, None)
     }
 
-    /// Like [`Store::put_untagged`] for an image that loses the name `loses`, while the lock of the records is
-    /// held.
+    /// Like [`Store::put_untagged`] for an image that loses the name `loses`, while the lock of the records
+    /// is held.
     pub(crate) fn keep_unnamed(
         &self,
         target: &Descriptor,
