@@ -276,7 +276,9 @@ pub unsafe fn resume_after_fault(
     state.generated[Slot::FaultFlags as usize] = eflags;
     // SAFETY: set by `Engine::enter`, whose frame is still there.
     let memory = unsafe { (*(state.generated[Slot::Host as usize] as *const Run)).host.memory };
-    let of_guest = page_fault.filter(|&(address, _)| memory.contains(address));
+    // SAFETY: the instruction at pc has just been run.
+    let by_routine = unsafe { *(pc as *const u8) } == translate::GUEST_ACCESS;
+    let of_guest = page_fault.filter(|&(address, _)| !by_routine && memory.contains(address));
     let access = match of_guest {
         None => FaultAccess::Unknown,
         Some((_, false)) => FaultAccess::Read,

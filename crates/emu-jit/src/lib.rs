@@ -22,6 +22,7 @@ mod layout;
 pub mod lock;
 mod mxcsr;
 mod presence;
+pub mod routines;
 mod thunks;
 mod translate;
 mod unit;

@@ -705,6 +705,11 @@ impl Assembler {
         self.legacy(Some(0x66), Size::D, 0x89, reg.0, mem.into(), false);
     }
 
+    /// Loads the low byte of a register, and leaves the others alone.
+    pub fn load8(&mut self, reg: Reg, mem: Mem) {
+        self.legacy(None, Size::D, 0x8a, reg.0, mem.into(), true);
+    }
+
     /// MOVZX of a byte.
     pub fn movzx8(&mut self, reg: Reg, rm: impl Into<Rm>) {
         self.extend8(Size::D, 0x0fb6, reg, rm.into());

@@ -110,6 +110,11 @@ impl Assembler {
         self.vex(if double { P66 } else { Np }, M0F, false, 0x2f, a.0, 0, b);
     }
 
+    /// VZEROUPPER: the bits of all vector registers from 128 up become zero.
+    pub fn vzeroupper(&mut self) {
+        self.bytes(&[0xc5, 0xf8, 0x77]);
+    }
+
     /// VMOVDQU: loads 16 bytes, or copies a register.
     pub fn vload(&mut self, d: Xmm, from: impl Into<Rm>) {
         match from.into() {

@@ -7,6 +7,7 @@ use super::{
     Zeros,
 };
 use crate::layout::Assignment;
+use crate::routines::{self, Routine};
 use crate::unit::STANDARD;
 use alloc::vec::Vec;
 use crossdock_emu_guest::addresses::PAGE;
@@ -168,6 +169,8 @@ pub struct Blocks<I: Isa> {
     pub(super) assignments: Vec<Assignment>,
     /// The configuration of vectors ([`Isa::configuration`]) where the unit begins, if it is known.
     pub configuration: Option<u8>,
+    /// The known function with which the unit begins, and its end.
+    routine: Option<(Routine, u64)>,
 }
 
 impl<I: Isa> Default for Blocks<I> {
@@ -182,6 +185,7 @@ impl<I: Isa> Default for Blocks<I> {
             back: Vec::new(),
             assignments: Vec::new(),
             configuration: None,
+            routine: None,
         }
     }
 }
@@ -195,12 +199,17 @@ impl<I: Isa> Blocks<I> {
         self.assignments.clear();
         self.clear_table();
         self.alone = alone;
+        self.routine = source.routine(start).filter(|_| !alone);
         let mut waiting = core::mem::take(&mut self.waiting);
         waiting.push(start);
         while let Some(pc) = waiting.pop() {
             let slot = self.slot(pc);
             let known = self.table[slot] != 0;
             if known || self.items.len() >= UNIT_LENGTH_MAX || pc != start && !wanted(pc) {
+                continue;
+            }
+            // A known function begins a unit of its own.
+            if pc != start && source.routine(pc).is_some() {
                 continue;
             }
             if let Some(block) = self.read(pc, source) {
@@ -458,6 +467,16 @@ struct Source<'s, I> {
     interpreter: Option<&'s Interpreter<'static, I>>,
 }
 
+impl<I: Isa> Source<'_, I> {
+    /// The known function that begins at a place, and its end.
+    fn routine(&self, place: u64) -> Option<(Routine, u64)> {
+        let address = I::address(place);
+        let mut words = Words::new(&self.host.memory, Some(self.lines));
+        let row = routines::find(I::ROUTINES, &mut words, address, place ^ address)?;
+        Some((row.routine, address.wrapping_add(row.length.into())))
+    }
+}
+
 /// Translates the unit at `start` into `buffers`; false if nothing can be read there. `wanted` says which of
 /// the blocks that the unit leads to belong to it. The interpreter has caught up with all changes of code.
 pub fn translate<I: Isa>(
@@ -544,6 +563,10 @@ fn translate_blocks<I: Isa>(
         for block in &mut blocks.blocks {
             block.label = Some(translator.a.label());
         }
+        if let Some((routine, end)) = blocks.routine {
+            let own = translator.way_to(&blocks.blocks[first], false);
+            translator.routine(routine, end, own);
+        }
         translator.blocks(blocks, &items, first);
         translator.write_stubs();
         translator.write_constants();
@@ -598,7 +621,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             (self.configured, self.length) = (None, None);
         }
         self.guessed = block.configuration;
-        self.enter(block, inner || inherits, label);
+        self.enter(guest, block, inner || inherits, label);
         (self.pc, self.block_start) = (block.start, block.start);
         if block.loop_head {
             self.check_interrupt(block.start);
@@ -722,9 +745,11 @@ impl<'t, I: Isa> Translator<'t, I> {
     }
 
     /// Records where the block is entered, if it can be.
-    fn enter(&mut self, block: &Block, inner: bool, label: Label) {
+    fn enter(&mut self, guest: &Blocks<I>, block: &Block, inner: bool, label: Label) {
         let (start, end) = (block.start, block.next());
-        if inner || block.hidden {
+        if guest.routine.is_some() && start == self.unit.start {
+            // The function's code is entered.
+        } else if inner || block.hidden {
             self.unit.inner.push((start, end));
         } else if block.assignment == STANDARD {
             let code = self.base + self.a.position();

@@ -18,14 +18,18 @@ mod leave;
 mod loops;
 mod operands;
 mod pressure;
+mod routines;
 mod rv64;
 mod vectors;
+
+pub use routines::GUEST_ACCESS;
 
 pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
 use crate::image::words::{self, Word};
 use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, Slot, slot};
 use crate::mxcsr::{FLAGS, INVALID_MASK};
+use crate::routines::Row;
 use crate::thunks::Thunks;
 use crate::unit::{EXACT, FLUSH, Keying, Link, Mark, Record, STANDARD, Unit};
 use crate::wary::WarySet;
@@ -149,6 +153,15 @@ pub trait Isa: Guest + Sized {
     /// Whether loops read the interrupt flag by GS. Loops of floating point gain by it (linpack of 32-bit Arm
     /// and A64 7 %), some of integers lose (5 %).
     const FLAG_IN_GS: bool = false;
+
+    /// The functions of C libraries that have code of the host.
+    const ROUTINES: &'static [Row];
+
+    /// Whether a return clears the lowest bit of the place that it goes to.
+    const EVEN_RETURNS: bool = false;
+
+    /// Whether results of 32 bits have copies of their sign above them.
+    const SIGNED_WORDS: bool = false;
 
     /// Whether the standard assignment has halves of vector registers.
     const HALVES: bool = false;

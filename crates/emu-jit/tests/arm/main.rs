@@ -15,5 +15,11 @@ mod differences;
 #[path = "../it/host.rs"]
 mod host;
 mod images;
+#[path = "../it/libraries.rs"]
+mod libraries;
 mod long_blocks;
 mod loops;
+mod routines;
+#[allow(dead_code)]
+#[path = "../../examples/routines.rs"]
+mod tool;

@@ -11,7 +11,12 @@ mod differences;
 mod host;
 mod images;
 mod indirect;
+mod libraries;
 mod loops;
+mod routines;
 mod signals;
 mod status;
 mod threads;
+#[allow(dead_code)]
+#[path = "../../examples/routines.rs"]
+mod tool;

@@ -13,4 +13,10 @@ mod differ;
 #[path = "../it/host.rs"]
 mod host;
 mod images;
+#[path = "../it/libraries.rs"]
+mod libraries;
 mod loops;
+mod routines;
+#[allow(dead_code)]
+#[path = "../../examples/routines.rs"]
+mod tool;

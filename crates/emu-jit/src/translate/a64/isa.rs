@@ -2,6 +2,7 @@
 
 use super::facts;
 use super::{Translator, bits};
+use crate::routines::{A64_ROWS, Row};
 use crate::translate::accesses::{Accesses, Uses};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, End, Isa};
@@ -17,6 +18,8 @@ const LENGTH: u64 = 4;
 impl Isa for A64 {
     // Addresses are multiples of 4.
     const MODE_SHIFT: u32 = 0;
+
+    const ROUTINES: &'static [Row] = A64_ROWS;
 
     /// The instruction word.
     type Item = u32;

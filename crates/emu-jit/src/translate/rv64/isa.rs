@@ -3,6 +3,7 @@
 use super::Translator;
 use super::vector::{configuration, is_configuration};
 use crate::layout::Assignment;
+use crate::routines::{RV64_ROWS, Row};
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses};
 use crate::translate::condition::Condition;
 use crate::translate::operands::{SINK, ZERO, half};
@@ -56,6 +57,12 @@ impl Isa for Rv64 {
     const MODE_SHIFT: u32 = 62;
 
     const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_HALVES;
+
+    const ROUTINES: &'static [Row] = RV64_ROWS;
+
+    const EVEN_RETURNS: bool = true;
+
+    const SIGNED_WORDS: bool = true;
 
     type Item = Instruction;
 
