@@ -190,6 +190,8 @@ pub enum Miss {
     Changed(Vec<String>),
     /// It was executed before with the same dependencies, but its layer is gone or damaged.
     Gone,
+    /// An earlier build had no use for its layer, so it was not executed then.
+    PutOff,
 }
 
 impl fmt::Display for Miss {
@@ -204,6 +206,7 @@ impl fmt::Display for Miss {
             }
             Miss::Changed(names) => write!(f, "changed: {}", names.join(", ")),
             Miss::Gone => f.write_str("its layer is no longer in the store"),
+            Miss::PutOff => f.write_str("an earlier build had no use for its layer"),
         }
     }
 }

@@ -19,11 +19,11 @@ pub mod solver;
 
 pub use command::{container, mount};
 pub use dockerfile::request::{BuildRequest, NamedContext};
-pub use dockerfile::{build, source_date_epoch};
+pub use dockerfile::{build, make, source_date_epoch};
 pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Events, Miss, Silent, StepId, StepInfo, Wait};
 pub use git::{without_password, without_passwords};
-pub use result::{Built, BuiltImage};
+pub use result::{Built, BuiltImage, Made, MadeImage};
 pub use secrets::{Given, Secret, Secrets};
 pub use solver::environment::{Elsewhere, Environment, Farm, Images};
 pub use solver::flights::Shared;

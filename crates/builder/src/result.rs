@@ -8,7 +8,6 @@ use crossdock_platform::Platform;
 
 use crate::error::{BuildError, ErrorKind};
 use crate::solver::cache::StepCache;
-use crate::solver::environment::Environment;
 use crate::solver::layer::{Base, Layer, trees_of};
 use crate::solver::settings::Settings;
 
@@ -122,38 +121,76 @@ pub struct BuiltImage {
     pub base: Base,
 }
 
-/// Writes configuration and manifest of an image; waits until its layers are packed. `config` lacks the
-/// `rootfs`.
-pub(crate) fn write(
-    env: &Environment<'_>,
-    settings: &Settings,
-    mut config: ImageConfig,
-    (made, base): (&[Layer], Base),
-    platform: &Platform,
-) -> Result<BuiltImage, BuildError> {
-    // The base decides the platform; an image FROM scratch has the requested platform.
-    let own = config.platform();
-    let mut layers = Vec::new();
-    for layer in made {
-        let packed = packed(layer)?;
-        config.rootfs.diff_ids.push(packed.0);
-        layers.push(packed.1);
+/// The result of a build, before it is written as images.
+pub struct Made {
+    /// One image per platform, in the order asked for.
+    pub images: Vec<MadeImage>,
+    /// Every step with its result.
+    pub steps: StepCache,
+}
+
+/// The image of one platform, before it is written: its layers need no archive yet.
+#[derive(Clone)]
+pub struct MadeImage {
+    /// Its platform.
+    pub platform: Platform,
+    /// Its configuration without the `rootfs`.
+    pub config: ImageConfig,
+    /// Its layers, the lowest first.
+    pub layers: Vec<Layer>,
+    /// How much of it is the base image's.
+    pub base: Base,
+}
+
+impl MadeImage {
+    pub(crate) fn new(
+        settings: &Settings,
+        config: ImageConfig,
+        (layers, base): (Vec<Layer>, Base),
+        platform: &Platform,
+    ) -> MadeImage {
+        // The base decides the platform; an image FROM scratch has the requested platform.
+        let own = config.platform();
+        // If there are several platforms, each image must be found under its requested platform.
+        let is_named_by_base =
+            settings.platforms.len() == 1 || own.rank(platform).is_some() || platform.rank(&own).is_some();
+        let platform = if is_named_by_base { own } else { platform.clone() };
+        MadeImage { platform, config, layers, base }
     }
-    let put = env.store.put(&Image::new(config, layers)).map_err(|error| match error {
-        StoreError::WouldBeTooLarge { .. } => ErrorKind::Dockerfile(error.to_string()),
-        other => other.into(),
-    })?;
-    // If there are several platforms, each image must be found under its requested platform.
-    let is_named_by_base =
-        settings.platforms.len() == 1 || own.rank(platform).is_some() || platform.rank(&own).is_some();
-    let named = if is_named_by_base { own } else { platform.clone() };
-    Ok(BuiltImage {
-        platform: named.clone(),
-        manifest: put.manifest.with_platform(named),
-        id: put.id,
-        layers: made.to_vec(),
-        base,
-    })
+
+    /// Its layers, unpacked, the lowest first.
+    ///
+    /// # Errors
+    ///
+    /// A layer cannot be made or unpacked.
+    pub fn trees(&self, store: &Store) -> Result<Vec<PathBuf>, ErrorKind> {
+        trees_of(store, &self.layers)
+    }
+
+    /// Writes configuration and manifest, once all layers are packed.
+    ///
+    /// # Errors
+    ///
+    /// A layer cannot be packed; the store cannot be written; the configuration is too large.
+    pub fn write(&self, store: &Store) -> Result<BuiltImage, BuildError> {
+        let (mut config, mut layers) = (self.config.clone(), Vec::new());
+        for layer in &self.layers {
+            let packed = packed(layer)?;
+            config.rootfs.diff_ids.push(packed.0);
+            layers.push(packed.1);
+        }
+        let put = store.put(&Image::new(config, layers)).map_err(|error| match error {
+            StoreError::WouldBeTooLarge { .. } => ErrorKind::Dockerfile(error.to_string()),
+            other => other.into(),
+        })?;
+        Ok(BuiltImage {
+            platform: self.platform.clone(),
+            manifest: put.manifest.with_platform(self.platform.clone()),
+            id: put.id,
+            layers: self.layers.clone(),
+            base: self.base,
+        })
+    }
 }
 
 /// Lowers later times in the history to `epoch` and sets the image's own time to it, as BuildKit does.

@@ -216,7 +216,7 @@ impl Control for Server {
                 (exports, layers)
             };
             job.set_layers(layers, imports.clone());
-            job.set_needs_trees(export::needs_trees(&exports));
+            job.set_needs(export::needs(&exports, &cache_exports));
             let answer = self.build(&job, &request, layers, &imports).await?;
             attested = answer.recorded();
             let working = job.clone();

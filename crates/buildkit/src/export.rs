@@ -21,7 +21,7 @@ use crossdock_oci::{Descriptor, Document, Manifest, Reference, Store};
 
 use crate::failure::Failure;
 use crate::imports::CacheEntry;
-use crate::job::{Answer, Job};
+use crate::job::{Answer, Job, Needs};
 use crate::session::{ClientStore, Session};
 use crate::surroundings;
 
@@ -102,9 +102,16 @@ pub fn layer_options(exports: &[Export]) -> Result<LayerOptions> {
     Ok(LayerOptions { compression, level, ..LayerOptions::default() })
 }
 
-/// Whether somebody will read the files of the result. Whoever keeps an image here only does not.
-pub fn needs_trees(exports: &[Export]) -> bool {
-    outputs::need_trees(exports.iter().filter(|one| !matches!(one.kind, Kind::Here)).map(|one| &one.output))
+/// What the exporters and caches read of the result. Whoever keeps an image here only does not read its
+/// files.
+pub fn needs(exports: &[Export], caches: &[CacheEntry]) -> Needs {
+    let not_here = exports.iter().filter(|one| !matches!(one.kind, Kind::Here)).map(|one| &one.output);
+    let has_all = |entry: &CacheEntry| entry.attributes.get("mode").is_some_and(|mode| mode == "max");
+    Needs {
+        trees: outputs::need_trees(not_here),
+        images: !exports.is_empty() || !caches.is_empty(),
+        steps: caches.iter().any(has_all),
+    }
 }
 
 /// A target for archives: the client.

@@ -11,7 +11,7 @@ use bollard_buildkit_proto::pb;
 use crossdock_builder::dockerfile::check::rules;
 use crossdock_builder::dockerfile::paths::{Paths, context_paths};
 use crossdock_builder::git::{GitSource, is_git};
-use crossdock_builder::{BuildRequest, Environment, NamedContext, Settings, StepOptions};
+use crossdock_builder::{BuildRequest, Built, Environment, Made, NamedContext, Settings, StepOptions};
 use crossdock_delivery::attest::provenance::Inputs;
 use crossdock_delivery::attest::settings as attestations;
 use crossdock_delivery::attest::steps::Steps;
@@ -30,8 +30,9 @@ use crossdock_sandbox::{Limit, Network};
 use tonic::Code;
 
 use crate::failure::Failure;
+use crate::image::Image;
 use crate::imports::{self, CacheEntry};
-use crate::job::{Answer, Job};
+use crate::job::{Answer, Job, Needs};
 use crate::session::{Synced, Wanted};
 use crate::solve;
 use crate::sources::{self, ClientSecrets, Later};
@@ -66,6 +67,14 @@ struct Frontend<'a, 'w> {
     source: &'w Source<'w>,
     /// Directories that are fetched when the build reads them: a build that reads none of them needs none.
     later: &'a Later<'w>,
+}
+
+/// What came of a build.
+enum Outcome {
+    /// Images in the store.
+    Built(Built),
+    /// Images that nobody is known to want.
+    Made(Made),
 }
 
 /// The Dockerfile with its name and its ignore file.
@@ -143,7 +152,10 @@ impl<'w> Frontend<'_, 'w> {
         mut told: Vec<rules::Warning>,
     ) -> Result<Answer, Failure> {
         let Frontend { job, reporter, .. } = self;
-        let built = crossdock_builder::build(environment, request);
+        let built = match request.settings.needs_images {
+            true => crossdock_builder::build(environment, request).map(Outcome::Built),
+            false => crossdock_builder::make(environment, request).map(Outcome::Made),
+        };
         // Base images are known by now.
         let checked = self.check(request, info, &mut told);
         job.count(reporter.counts());
@@ -171,13 +183,24 @@ impl<'w> Frontend<'_, 'w> {
                 name: None,
                 say: &say,
             };
-            attest::make(&making, &built)
+            match &built {
+                Outcome::Built(built) => attest::make(&making, built),
+                Outcome::Made(made) => attest::make_unwritten(&making, made),
+            }
         };
         let attested = make(settings).map_err(|error| Failure::of(&error))?;
         // The build is as good if its record says less.
         let recorded = make(&attestations::Settings::for_records()).unwrap_or_default();
         let is_index = self.wants_index().map_err(|error| Failure::of(&error))?;
-        Answer::of_build(&job.store, built, (&attested, &recorded), epoch, is_index)
+        let result = match built {
+            Outcome::Built(Built { images, steps, .. }) => {
+                (images.into_iter().map(Image::Written).collect(), steps)
+            }
+            Outcome::Made(Made { images, steps }) => {
+                (images.into_iter().map(Image::unwritten).collect(), steps)
+            }
+        };
+        Answer::of_build(&job.store, (result.0, &result.1), (&attested, &recorded), epoch, is_index)
             .map_err(|error| Failure::of(&error))
     }
 
@@ -252,6 +275,7 @@ impl<'w> Frontend<'_, 'w> {
             text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
         });
         let shm_size = self.attribute("shm-size");
+        let needs = self.needs()?;
         let info = pb::SourceInfo {
             filename: definition.name.clone(),
             data: definition.dockerfile.clone(),
@@ -275,8 +299,9 @@ impl<'w> Frontend<'_, 'w> {
             steps: StepOptions::default(),
             hostname: hostname.filter(|name| !name.is_empty()),
             source_date_epoch: epoch.transpose()?,
-            needs_trees: self.job.needs_trees(),
-            needs_steps: true,
+            needs_trees: self.job.needs().trees,
+            needs_images: needs.images,
+            needs_steps: needs.steps,
         };
         let stages = no_cache.into_iter().flat_map(|list| list.split(','));
         let request = BuildRequest {
@@ -292,6 +317,16 @@ impl<'w> Frontend<'_, 'w> {
             settings,
         };
         Ok((request, info))
+    }
+
+    /// What outputs, caches and attestations read of the result.
+    fn needs(&self) -> Result<Needs> {
+        let attributes: BTreeMap<String, String> = self.call.attributes.clone().into_iter().collect();
+        let asked = attestations::Settings::of_attributes(&attributes)?;
+        let mut needs = self.job.needs();
+        needs.images |= asked.sbom.is_some();
+        needs.steps |= needs.images && asked.lists_layers();
+        Ok(needs)
     }
 
     /// `add-hosts`: `NAME=ADDRESS,...`.
@@ -542,7 +577,7 @@ impl<'w> Frontend<'_, 'w> {
         }
         if let Some(input) = text.strip_prefix("input:") {
             let definition = self.call.inputs.get(input).context("the client gave no such input")?;
-            let image = solve::solve(self.job, definition, &[])?.image;
+            let image = solve::solve(self.job, definition, &[])?.image.written(&self.job.store)?;
             return Ok(NamedContext::Images(vec![(image.platform, image.manifest)]));
         }
         if is_remote(text) {

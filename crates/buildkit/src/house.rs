@@ -11,6 +11,7 @@ use crossdock_registry::{Client, Progress};
 use crossdock_sandbox::Emulator;
 
 use crate::history::History;
+use crate::image::Unwrittens;
 use crate::session::Sessions;
 
 /// Asks for user name and password for a registry (`HOST[:PORT]`).
@@ -58,6 +59,8 @@ pub(crate) struct House {
     pub history: History,
     /// Steps that several builds need are executed once.
     pub shared: Shared,
+    /// Results that clients may give to other builds.
+    pub unwritten: Unwrittens,
     /// Names the only worker.
     pub worker: String,
     /// The store's directory.
@@ -71,6 +74,14 @@ impl House {
         let worker = Digest::of(store.root().as_os_str().as_encoded_bytes()).hex()[..25].to_string();
         let history = History::open(&store)?;
         let root = store.root().to_path_buf();
-        Ok(House { desk, sessions: Arc::default(), history, shared: Shared::default(), worker, root })
+        Ok(House {
+            desk,
+            sessions: Arc::default(),
+            history,
+            shared: Shared::default(),
+            unwritten: Unwrittens::default(),
+            worker,
+            root,
+        })
     }
 }

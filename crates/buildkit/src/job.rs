@@ -2,7 +2,7 @@
 //! of its own.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +24,7 @@ use crate::containers::Containers;
 use crate::failure::Failure;
 use crate::history::Attested;
 use crate::house::House;
+use crate::image::Image;
 use crate::imports::CacheEntry;
 use crate::policy::Policies;
 use crate::results::{self, Files, Solved};
@@ -65,7 +66,7 @@ pub struct Job {
     kept: Mutex<Vec<Kept>>,
     /// How layers are packed, and the caches that the client named.
     how: Mutex<(LayerOptions, Vec<CacheEntry>)>,
-    needs_trees: AtomicBool,
+    needs: Mutex<Needs>,
     /// When the build began.
     pub begun: Timestamp,
     /// Containers in which the client looks into results.
@@ -98,6 +99,17 @@ pub struct Answer {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a client's outputs and caches read of a result; everything if that is not known.
+#[derive(Clone, Copy)]
+pub struct Needs {
+    /// Its files.
+    pub trees: bool,
+    /// The images.
+    pub images: bool,
+    /// The layers of all steps.
+    pub steps: bool,
 }
 
 /// What a client asks for with `Control.Solve`.
@@ -143,7 +155,7 @@ impl Job {
             uploads,
             kept,
             how,
-            needs_trees: AtomicBool::new(true),
+            needs: Mutex::new(Needs { trees: true, images: true, steps: true }),
             begun: now(),
             counts,
             returning,
@@ -179,14 +191,14 @@ impl Job {
         lock(&self.policies).extend(more);
     }
 
-    /// Says whether the client's outputs read the files of the result.
-    pub fn set_needs_trees(&self, needs_trees: bool) {
-        self.needs_trees.store(needs_trees, Ordering::Relaxed);
+    /// Says what the client's outputs and caches read of the result.
+    pub fn set_needs(&self, needs: Needs) {
+        *lock(&self.needs) = needs;
     }
 
-    /// Whether the client's outputs read the files of the result.
-    pub fn needs_trees(&self) -> bool {
-        self.needs_trees.load(Ordering::Relaxed)
+    /// What the client's outputs and caches read of the result.
+    pub fn needs(&self) -> Needs {
+        *lock(&self.needs)
     }
 
     /// Sets how layers are packed and which caches the client named.
@@ -243,6 +255,7 @@ impl Job {
 
     /// Gives a result an id.
     pub fn hold(&self, solved: Arc<Solved>) -> String {
+        self.house.unwritten.add(&solved.image);
         let mut results = lock(&self.results);
         // Ids are for this build only, so a number in the build's name will do.
         let id = format!("{}-{}", self.reference, results.len());
@@ -314,10 +327,8 @@ impl Job {
             let mut solved = self.result(&id)?;
             let listed = platforms.iter().find(|(listed, _)| *listed == name || platforms.len() == 1);
             if let Some((_, platform)) = listed {
-                let mut own = (*solved).clone();
-                own.image.platform = platform.clone();
-                own.image.manifest = own.image.manifest.with_platform(platform.clone());
-                solved = Arc::new(own);
+                let image = solved.image.with_platform(platform);
+                solved = Arc::new(Solved { image, ..(*solved).clone() });
             }
             if let Some(config) = keys.iter().find_map(|key| answer.metadata.get(key)) {
                 solved = Arc::new(results::configured(&self.store, (*solved).clone(), config, epoch)?);
@@ -401,32 +412,32 @@ impl Answer {
     /// The configuration of an image cannot be read.
     pub fn of_build(
         store: &Store,
-        built: Built,
+        (images, steps): (Vec<Image>, &StepCache),
         (attestations, recorded): (&Attestations, &Attestations),
         epoch: Option<i64>,
         is_index: bool,
     ) -> Result<Answer> {
-        let mut answer = Answer { is_index: is_index || built.images.len() > 1, ..Answer::default() };
+        let mut answer = Answer { is_index: is_index || images.len() > 1, ..Answer::default() };
         let mut platforms = Vec::new();
         let (mut attested, mut recorded) = (attestations.of_images(), recorded.of_images());
-        for image in built.images {
-            let config = store.load_image(&image.manifest)?.config_bytes;
-            let name = image.platform.normalised().to_string();
+        for image in images {
+            let (config, platform) = (image.config(store)?, image.platform().clone());
+            let name = platform.normalised().to_string();
             let key = match answer.is_index {
                 true => format!("containerimage.config/{name}"),
                 false => "containerimage.config".to_string(),
             };
             answer.metadata.insert(key, config);
-            let mut platform = serde_json::json!({
-                "architecture": image.platform.architecture, "os": image.platform.os,
+            let mut shown = serde_json::json!({
+                "architecture": platform.architecture, "os": platform.os,
             });
-            if let Some(variant) = &image.platform.variant {
-                platform["variant"] = variant.as_str().into();
+            if let Some(variant) = &platform.variant {
+                shown["variant"] = variant.as_str().into();
             }
-            platforms.push(serde_json::json!({ "ID": name, "Platform": platform }));
+            platforms.push(serde_json::json!({ "ID": name, "Platform": shown }));
             let attestations = attested.next().unwrap_or_default().to_vec();
             let recorded = recorded.next().and_then(|all| all.first().cloned());
-            let solved = Solved { image, steps: built.steps.clone(), attestations, recorded, epoch };
+            let solved = Solved { image, steps: steps.clone(), attestations, recorded, epoch };
             answer.images.push((name, Arc::new(solved)));
         }
         let list = serde_json::json!({ "Platforms": platforms });
@@ -477,7 +488,8 @@ impl Answer {
             }
         }
         steps.steps.sort_by(|a, b| a.key.cmp(&b.key));
-        let images = self.images.iter().map(|(_, solved)| solved.image.clone()).collect();
+        let images = self.images.iter().map(|(_, solved)| solved.image.written(store));
+        let images = images.collect::<Result<_>>().map_err(|error| Failure::of(&error))?;
         let mut built = Built { images, index: None, steps };
         if self.is_index {
             built.make_index(store).map_err(|error| Failure::of(&error.into()))?;

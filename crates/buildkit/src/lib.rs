@@ -20,6 +20,7 @@ mod health;
 mod history;
 mod house;
 mod identifiers;
+mod image;
 mod imports;
 mod job;
 mod mounts;

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use crate::image::Image;
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::fsutil::types::Stat;
 use bollard_buildkit_proto::pb;
-use crossdock_builder::BuiltImage;
 use crossdock_builder::solver::cache::StepCache;
 use crossdock_builder::solver::view::View;
 use crossdock_delivery::attest::statement::{Attestation, SLSA};
 use crossdock_dockerfile::pattern::Pattern;
-use crossdock_oci::{Descriptor, Digest, Image, Store};
+use crossdock_oci::{Descriptor, Digest, Store};
 use crossdock_platform::Platform;
 use prost::Message;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use serde_json::{Map, Value};
 
-/// How a definition names a result of ours: `crossdock-result://DIGEST-OF-MANIFEST`. Clients hand definitions
-/// back as they are.
+/// How a definition names a result of ours: `crossdock-result://` and the digest of its manifest, or the name
+/// of an image that is not written. Clients hand definitions back as they are.
 const SCHEME: &str = "crossdock-result://";
 
 /// The largest piece of a file that one call reads, in bytes; a message may have 16 MiB.
@@ -33,7 +33,7 @@ const STATEMENT_SIZE_MAX: usize = 80 << 20;
 #[derive(Clone)]
 pub struct Solved {
     /// The image.
-    pub image: BuiltImage,
+    pub image: Image,
     /// All steps of its build.
     pub steps: StepCache,
     /// What is attested of it.
@@ -47,9 +47,9 @@ pub struct Solved {
 impl Solved {
     /// What clients hold as this result's definition.
     pub fn definition(&self) -> pb::Definition {
-        let identifier = format!("{SCHEME}{}", self.image.manifest.digest);
+        let identifier = format!("{SCHEME}{}", self.image.name());
         let source = pb::SourceOp { identifier, attrs: Default::default() };
-        let platform = &self.image.platform;
+        let platform = self.image.platform();
         let platform = pb::Platform {
             architecture: platform.architecture.clone(),
             os: platform.os.clone(),
@@ -72,8 +72,8 @@ impl Solved {
     }
 }
 
-/// The manifest and platform of the result that a definition names; `None` if it names something else.
-pub fn of_definition(definition: &pb::Definition) -> Option<(Digest, Platform)> {
+/// The name and platform of the result that a definition names; `None` if it names something else.
+pub fn of_definition(definition: &pb::Definition) -> Option<(String, Platform)> {
     let ops: BTreeMap<String, pb::Op> = definition
         .def
         .iter()
@@ -86,9 +86,9 @@ pub fn of_definition(definition: &pb::Definition) -> Option<(Digest, Platform)> 
 }
 
 /// [`of_definition`] for one source in a definition.
-pub fn of_source(source: &pb::SourceOp, platform: &Platform) -> Option<(Digest, Platform)> {
-    let digest = source.identifier.strip_prefix(SCHEME)?.parse().ok()?;
-    Some((digest, platform.clone()))
+pub fn of_source(source: &pb::SourceOp, platform: &Platform) -> Option<(String, Platform)> {
+    let name = source.identifier.strip_prefix(SCHEME)?;
+    Some((name.to_string(), platform.clone()))
 }
 
 /// A platform of a client; `None` if it names no architecture or is no platform.
@@ -115,10 +115,11 @@ pub fn descriptor(store: &Store, digest: &Digest, platform: &Platform) -> Result
 ///
 /// The configuration is no JSON object; the store's.
 pub fn configured(store: &Store, solved: Solved, given: &[u8], epoch: Option<i64>) -> Result<Solved> {
-    let loaded = store.load_image(&solved.image.manifest)?;
-    if loaded.config_bytes == given {
+    if solved.image.config(store)? == given {
         return Ok(solved);
     }
+    let written = solved.image.written(store)?;
+    let loaded = store.load_image(&written.manifest)?;
     let mut config: serde_json::Value =
         serde_json::from_slice(given).context("the image configuration that the client gave")?;
     let own: serde_json::Value = serde_json::from_slice(&loaded.config_bytes)?;
@@ -136,12 +137,13 @@ pub fn configured(store: &Store, solved: Solved, given: &[u8], epoch: Option<i64
         fields.entry(name).or_insert_with(|| own[name].clone());
     }
     set_times(fields, &own["created"], epoch)?;
-    let mut changed = Image::from(loaded);
+    let mut changed = crossdock_oci::Image::from(loaded);
     changed
         .set_config(serde_json::to_vec(&config)?)
         .context("the image configuration that the client gave")?;
-    let mut image = solved.image.clone();
+    let mut image = written;
     image.put(store, &changed)?;
+    let image = Image::Written(image);
     // A list of packages is about the image as it was; how it was made is the same.
     let mut attestations = solved.attestations;
     attestations.retain(|made| made.predicate_type.starts_with(SLSA));
@@ -175,7 +177,7 @@ impl Files {
     /// # Errors
     ///
     /// Its layers cannot be unpacked or stacked.
-    pub fn of(store: &Store, image: &BuiltImage) -> Result<Files> {
+    pub fn of(store: &Store, image: &Image) -> Result<Files> {
         let view = View::new(store, &image.trees(store)?)?;
         Ok(Files(view))
     }
@@ -315,7 +317,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossdock_builder::Base;
+    use crossdock_builder::{Base, BuiltImage};
 
     #[test]
     fn times_that_are_missing_are_the_results() {
@@ -346,13 +348,13 @@ mod tests {
             manifest: manifest.clone(),
         };
         let solved = Solved {
-            image,
+            image: Image::Written(image),
             steps: StepCache::default(),
             attestations: Vec::new(),
             recorded: None,
             epoch: None,
         };
-        assert_eq!(of_definition(&solved.definition()), Some((manifest.digest, platform)));
+        assert_eq!(of_definition(&solved.definition()), Some((manifest.digest.to_string(), platform)));
         assert_eq!(of_definition(&pb::Definition::default()), None);
     }
 }

@@ -8,7 +8,7 @@ use bollard_buildkit_proto::pb;
 use crossdock_builder::dockerfile::check::outline::Taken;
 use crossdock_builder::llb;
 use crossdock_builder::solver::cache::StepCache;
-use crossdock_builder::{Base, Built, BuiltImage, Environment, Layer};
+use crossdock_builder::{Base, BuildError, BuiltImage, Environment, Layer, Made};
 use crossdock_delivery::attest::material::Material;
 use crossdock_delivery::attest::provenance::Inputs;
 use crossdock_delivery::attest::settings as attestations;
@@ -16,13 +16,14 @@ use crossdock_delivery::attest::steps::Steps;
 use crossdock_delivery::attest::{self, Making};
 use crossdock_delivery::source::Source;
 use crossdock_dockerfile::Lines;
-use crossdock_oci::Digest;
+use crossdock_oci::{Descriptor, Digest};
 use crossdock_platform::Platform;
 use prost::Message;
 
 use crate::definition::{self, Sources};
 use crate::failure::Failure;
 use crate::identifiers::{Attributes, git, http, image};
+use crate::image::Image;
 use crate::imports::{self, CacheEntry};
 use crate::job::{Answer, Job};
 use crate::results::{self, Files, Solved};
@@ -60,8 +61,8 @@ fn solve_inside(
     asked: &[CacheEntry],
     depth: usize,
 ) -> Result<Solved, Failure> {
-    if let Some((digest, platform)) = results::of_definition(definition) {
-        return load(job, &digest, &platform).map_err(|error| Failure::of(&error));
+    if let Some((name, platform)) = results::of_definition(definition) {
+        return load(job, &name, &platform).map_err(|error| Failure::of(&error));
     }
     let reporter = Arc::new(Reporter::new(job.log.clone(), &job.next_solve(), job.hidden.clone()));
     let session = job.own_session().map_err(|error| Failure::of(&error))?;
@@ -94,17 +95,23 @@ fn solve_inside(
     surroundings.with(|environment| {
         let solved = llb::solve(environment, &settings, &graph, &platform);
         job.count(reporter.counts());
-        let (image, steps) = solved.map_err(|error| {
+        let fail = |error: BuildError| {
             let text = definition.source.as_ref().and_then(|source| source.infos.first()).cloned();
             let mut failure = Failure::of_build(&error, &text.unwrap_or_default());
             failure.vertex = reporter.failed_vertex();
             reporter.failed(&failure.message);
             failure
-        })?;
+        };
+        let (made, steps) = solved.map_err(fail)?;
+        let image = match settings.needs_images {
+            true => Image::Written(made.write(&job.store).map_err(fail)?),
+            false => Image::unwritten(made.clone()),
+        };
+        let made = Made { images: vec![made], steps: steps.clone() };
         let mut solved = Solved { image, steps, attestations: Vec::new(), recorded: None, epoch: None };
         let materials = source.materials();
         let attesting = Attesting { job, environment, definition, platform, steps: &steps_done, materials };
-        attesting.attest(&mut solved).map_err(|error| Failure::of(&error))?;
+        attesting.attest(&mut solved, &made).map_err(|error| Failure::of(&error))?;
         Ok(solved)
     })
 }
@@ -122,11 +129,10 @@ struct Attesting<'a> {
 impl Attesting<'_> {
     /// Makes the provenance that the client asked for, and the one for the record of the build. Lists of
     /// packages are the business of whoever made the definition.
-    fn attest(&self, solved: &mut Solved) -> Result<()> {
+    fn attest(&self, solved: &mut Solved, made: &Made) -> Result<()> {
         let attributes: BTreeMap<String, String> = self.job.attributes.clone().into_iter().collect();
         let asked = attestations::Settings::of_attributes(&attributes)?;
         let asked = attestations::Settings { sbom: None, ..asked };
-        let built = Built { images: vec![solved.image.clone()], index: None, steps: solved.steps.clone() };
         let infos = self.definition.source.as_ref().map(|source| source.infos.as_slice()).unwrap_or_default();
         let dockerfile = infos.iter().find(|info| info.language == "Dockerfile");
         let inputs = Inputs {
@@ -145,7 +151,7 @@ impl Attesting<'_> {
                 name: None,
                 say: &|_| {},
             };
-            attest::make(&making, &built)
+            attest::make_unwritten(&making, made)
         };
         solved.attestations = make(&asked)?.of_images().next().unwrap_or_default().to_vec();
         // The build is as good if its record says less.
@@ -193,20 +199,34 @@ fn inputs(definition: &pb::Definition) -> Inputs {
 }
 
 /// An image in the store as a result.
-fn load(job: &Job, digest: &Digest, platform: &Platform) -> Result<Solved> {
-    let manifest = results::descriptor(&job.store, digest, platform)?;
+fn load(job: &Job, name: &str, platform: &Platform) -> Result<Solved> {
+    let result = |image| Solved {
+        image,
+        steps: StepCache::default(),
+        attestations: Vec::new(),
+        recorded: None,
+        epoch: None,
+    };
+    if let Some(image) = job.house.unwritten.find(name) {
+        // A client that solves a definition may do so again when this build is over.
+        return Ok(result(Image::Written(image.written(&job.store)?)));
+    }
+    let manifest = manifest_of(job, name, platform)?;
     let image = job.store.load_image(&manifest)?;
     let unpacked = job.store.unpack_image(&image, 0)?;
     let layers = unpacked.into_iter().map(|layer| Layer::of_directory(layer.path)).collect();
     let id = image.manifest.config.digest.clone();
     let image_made = BuiltImage { platform: platform.clone(), manifest, id, layers, base: Base::default() };
-    Ok(Solved {
-        image: image_made,
-        steps: StepCache::default(),
-        attestations: Vec::new(),
-        recorded: None,
-        epoch: None,
-    })
+    Ok(result(Image::Written(image_made)))
+}
+
+/// The manifest of the result of this name; an image that is not written is written for it.
+fn manifest_of(job: &Job, name: &str, platform: &Platform) -> Result<Descriptor> {
+    if let Some(image) = job.house.unwritten.find(name) {
+        return Ok(image.written(&job.store)?.manifest.with_platform(platform.clone()));
+    }
+    let digest: Digest = name.parse().map_err(|_| anyhow::anyhow!("the result {name} is gone"))?;
+    results::descriptor(&job.store, &digest, platform)
 }
 
 /// Sources that a client names or has.
@@ -230,13 +250,13 @@ impl Sources for FromClient<'_> {
         let bytes = Files::of(&self.job.store, &outer.image)?.read(file, 0, 0)?;
         let inner = pb::Definition::decode(&bytes[..]).with_context(|| format!("{file} is no definition"))?;
         ensure!(!inner.def.is_empty(), "{file} is a definition without operations");
-        let BuiltImage { platform, manifest, .. } = solve(&inner)?.image;
+        let BuiltImage { platform, manifest, .. } = solve(&inner)?.image.written(&self.job.store)?;
         Ok(llb::Source::Images(vec![(platform, manifest)]))
     }
 
     fn source(&self, source: &pb::SourceOp, platform: &Platform) -> Result<llb::Source> {
-        if let Some((digest, platform)) = results::of_source(source, platform) {
-            let manifest = results::descriptor(&self.job.store, &digest, &platform)?;
+        if let Some((name, platform)) = results::of_source(source, platform) {
+            let manifest = manifest_of(self.job, &name, &platform)?;
             return Ok(llb::Source::Images(vec![(platform, manifest)]));
         }
         let pb::SourceOp { identifier, attrs } = &self.job.policies().apply(source.clone())?;

@@ -28,6 +28,8 @@ pub fn settings(job: &Job, platform: Platform) -> Settings {
         jobs: job.house.desk.jobs(),
         allow_insecure: job.may("security.insecure"),
         allow_network_host: true,
+        needs_images: job.needs().images,
+        needs_steps: job.needs().steps,
         ..Settings::for_platform(platform)
     }
 }

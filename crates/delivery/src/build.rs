@@ -64,8 +64,8 @@ pub struct Order<'a> {
 
 /// What came of an [`Order`].
 pub struct Delivered {
-    /// The result as it was built.
-    pub built: Built,
+    /// The result as it was built; `None` if nobody needs images.
+    pub built: Option<Built>,
     /// The result in the form of each output.
     pub formed: Vec<Built>,
     /// The attestations that a metadata file shows: members such as `buildx.build.provenance`.
@@ -73,9 +73,10 @@ pub struct Delivered {
 }
 
 impl Delivered {
-    /// The result in the form of the first output, which is what the user is told of.
-    pub fn shown(&self) -> &Built {
-        self.formed.first().unwrap_or(&self.built)
+    /// The result in the form of the first output, which is what the user is told of; `None` if nobody needs
+    /// images.
+    pub fn shown(&self) -> Option<&Built> {
+        self.formed.first().or(self.built.as_ref())
     }
 }
 
@@ -94,7 +95,8 @@ pub fn layer_options(outputs: &[Output], source_date_epoch: Option<i64>) -> Resu
 }
 
 impl Order<'_> {
-    /// Builds, attests, and brings the result and the caches where they go.
+    /// Builds, attests, and brings the result and the caches where they go. If the settings say that nobody
+    /// needs images, it only builds.
     ///
     /// # Errors
     ///
@@ -116,6 +118,10 @@ impl Order<'_> {
             emulator: self.emulator,
             farm: self.farm,
         };
+        if !self.request.settings.needs_images {
+            crossdock_builder::make(&environment, self.request)?;
+            return Ok(Delivered { built: None, formed: Vec::new(), metadata: Map::new() });
+        }
         let built = crossdock_builder::build(&environment, self.request);
         let built = built.map_err(|error| self.ahead.refusal().unwrap_or_else(|| error.into()))?;
         let mut built = caches::inline(store, built, self.exports)?;
@@ -143,6 +149,6 @@ impl Order<'_> {
         }
         caches::export(self.source, store, &built, self.exports, self.say)?;
         let metadata = attested.for_metadata(&built);
-        Ok(Delivered { built, formed, metadata })
+        Ok(Delivered { built: Some(built), formed, metadata })
     }
 }

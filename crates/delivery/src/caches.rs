@@ -44,6 +44,11 @@ pub struct Export {
 }
 
 impl Export {
+    /// Whether the cache has the layers of all steps, not only those of the image.
+    pub fn has_all_steps(&self) -> bool {
+        self.all
+    }
+
     /// Whether the cache is in the image itself.
     pub fn is_inline(&self) -> bool {
         self.place == Place::Inline

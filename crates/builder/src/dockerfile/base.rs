@@ -94,7 +94,8 @@ impl StageRun<'_, '_, '_> {
             copy::copy(&tree, &start, stack.root(), b"", Placement::Exact, &options)?;
             Ok(stack.finish()?)
         };
-        let step = Step { title: &title, key, created_by: title.clone(), varies: false, leave: None };
+        let step =
+            Step { title: &title, key, created_by: title.clone(), varies: false, leave: None, later: None };
         self.layer_step(step, lines, &mut execute)
     }
 

@@ -24,7 +24,7 @@ use crossdock_platform::Platform;
 
 use crate::error::{BuildError, ErrorKind};
 use crate::event::Event;
-use crate::result::{Built, BuiltImage, clamp, write};
+use crate::result::{Built, Made, MadeImage, clamp};
 use crate::solver::engine::{Attempt, rfc3339};
 use crate::solver::environment::Environment;
 use request::BuildRequest;
@@ -35,8 +35,31 @@ pub use values::signal_number;
 
 /// Builds the images and leaves them in the store, without names.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
+    attempts(env, request, &|env, Made { images, steps }| {
+        let images = images.iter().map(|image| image.write(env.store)).collect::<Result<_, _>>()?;
+        let mut built = Built { images, index: None, steps };
+        if built.images.len() != 1 {
+            built.make_index(env.store).map_err(ErrorKind::from)?;
+        }
+        Ok(built)
+    })
+}
+
+/// Builds what images are made of, and writes none.
+pub fn make(env: &Environment<'_>, request: &BuildRequest) -> Result<Made, BuildError> {
+    attempts(env, request, &|_, made| Ok(made))
+}
+
+/// What is done with a result. An attempt is over when this is done.
+type Finish<'a, T> = &'a dyn Fn(&Environment<'_>, Made) -> Result<T, BuildError>;
+
+fn attempts<T>(
+    env: &Environment<'_>,
+    request: &BuildRequest,
+    finish: Finish<'_, T>,
+) -> Result<T, BuildError> {
     let attempt = Arc::new(Attempt::default());
-    let error = match attempt_to_build(env, request, attempt.clone()) {
+    let error = match attempt_to_build(env, request, attempt.clone(), finish) {
         Err(error) => error,
         built => return built,
     };
@@ -54,39 +77,30 @@ pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, Bui
     let message = format!("the build begins again, since a layer cannot be had: {reason}");
     env.events.event(Event::Warning { message, lines: None });
     let steps = attempt.steps.load(Ordering::SeqCst).into();
-    attempt_to_build(env, request, Arc::new(Attempt { is_wary: true, steps, ..Attempt::default() }))
+    let attempt = Arc::new(Attempt { is_wary: true, steps, ..Attempt::default() });
+    attempt_to_build(env, request, attempt, finish)
 }
 
 /// Builds as [`build`] does. An attempt that fails does not end the whole.
-fn attempt_to_build(
+fn attempt_to_build<T>(
     env: &Environment<'_>,
     request: &BuildRequest,
     attempt: Arc<Attempt>,
-) -> Result<Built, BuildError> {
+    finish: Finish<'_, T>,
+) -> Result<T, BuildError> {
     let env = &Environment { stop: env.stop.part(), ..*env };
     let (states, steps) = stages::run(env, request, attempt)?;
-    let mut images = Vec::new();
-    for (state, platform) in states.iter().zip(&request.settings.platforms) {
-        images.push(assemble(env, request, state, platform)?);
-    }
-    let mut built = Built { images, index: None, steps };
-    if built.images.len() != 1 {
-        built.make_index(env.store).map_err(ErrorKind::from)?;
-    }
-    Ok(built)
+    let of_platform = states.iter().zip(&request.settings.platforms);
+    let images = of_platform.map(|(state, platform)| assemble(request, state, platform)).collect();
+    finish(env, Made { images, steps })
 }
 
-fn assemble(
-    env: &Environment<'_>,
-    request: &BuildRequest,
-    state: &Arc<State>,
-    platform: &Platform,
-) -> Result<BuiltImage, BuildError> {
+fn assemble(request: &BuildRequest, state: &Arc<State>, platform: &Platform) -> MadeImage {
     let mut config = state.config.clone();
     config.config.env = state.env.entries().to_vec();
     metadata::add_labels(&mut config, &request.labels);
     if let Some(seconds) = request.settings.source_date_epoch {
         clamp(&mut config, &rfc3339(seconds));
     }
-    write(env, &request.settings, config, (&state.layers, state.base), platform)
+    MadeImage::new(&request.settings, config, (state.layers.clone(), state.base), platform)
 }

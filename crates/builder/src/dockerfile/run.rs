@@ -99,7 +99,7 @@ impl StageRun<'_, '_, '_> {
         if leave.is_some() {
             self.ask_ahead(&key.0);
         }
-        let step = Step { title: &title, key, created_by, varies: true, leave };
+        let step = Step { title: &title, key, created_by, varies: true, leave, later: None };
         self.layer_step(step, lines, &mut execute)
     }
 

@@ -21,7 +21,7 @@ use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::{Event, StepId, StepInfo, Wait};
 use crate::solver::engine::{Engine, How, Leave};
 use crate::solver::key::{Key, Part};
-use crate::solver::layer::Base;
+use crate::solver::layer::{Base, MakeLater};
 
 /// The shell of the shell form without SHELL.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -41,6 +41,8 @@ pub(crate) struct Step<'a> {
     pub varies: bool,
     /// How it is executed elsewhere; `None` if it stays here.
     pub leave: Option<&'a Leave<'a>>,
+    /// How its layer is made later, if that can wait; `None` if it is made now.
+    pub later: Option<MakeLater>,
 }
 
 pub(crate) struct StageRun<'scope, 'env, 'a> {
@@ -239,6 +241,12 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         self.is_read_later || self.plan.request.settings.needs_trees || self.index != self.plan.target
     }
 
+    /// Whether anybody reads the archives of the layers that this stage makes.
+    pub(super) fn needs_archive(&self) -> bool {
+        let settings = &self.plan.request.settings;
+        settings.needs_steps || settings.needs_images && self.plan.is_in_image((self.index, self.target))
+    }
+
     /// Directories of the layers so far for overlay, the lowest first.
     pub(super) fn lower(&self, lines: Lines) -> Result<Vec<PathBuf>, BuildError> {
         self.state.lower(self.engine.env.store).map_err(|e| e.at(lines))
@@ -407,7 +415,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     /// Executes or looks up the announced step, which makes a layer.
     pub fn layer_step(
         &mut self,
-        Step { title, key, created_by, varies, leave }: Step<'_>,
+        Step { title, key, created_by, varies, leave, later }: Step<'_>,
         lines: Lines,
         execute: &mut dyn FnMut(&Scratch, StepId) -> Result<(), ErrorKind>,
     ) -> Result<(), BuildError> {
@@ -419,8 +427,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let place = self.place(title);
         let place = (&place, &parts[..]);
         let is_in_image = self.plan.is_in_image((self.index, self.target));
-        let needs_tree = self.needs_tree();
-        let how = How { use_cache: self.use_cache, varies, is_in_image, needs_tree, place, leave };
+        let (needs_tree, needs_archive) = (self.needs_tree(), self.needs_archive());
+        let (use_cache, later) = (self.use_cache, later.as_ref());
+        let how = How { use_cache, varies, is_in_image, needs_tree, needs_archive, later, place, leave };
         let result = engine.step(self.threads, &key, how, step, &mut |scratch| execute(scratch, step));
         match result {
             Ok((result, cached)) => {

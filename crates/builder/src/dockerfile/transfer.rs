@@ -26,7 +26,7 @@ use crate::files::tree::{Entry, Tree, clean_relative, join};
 use crate::files::unpack::{is_archive, on_disk, unpack};
 use crate::git::{GitSource, is_git, without_password};
 use crate::solver::key::Key;
-use crate::solver::layer::{Layer, open_root, trees_of};
+use crate::solver::layer::{Layer, MakeLater, open_root, trees_of};
 
 /// A file, directory or download that an instruction names, with the tree it is in.
 struct Item {
@@ -145,8 +145,14 @@ impl StageRun<'_, '_, '_> {
                 && self.engine.is_known(&known, self.needs_tree()).map_err(|e| e.at(lines))?
             {
                 let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
-                let step =
-                    Step { title: &title, key: (known, Vec::new()), created_by, varies: false, leave: None };
+                let step = Step {
+                    title: &title,
+                    key: (known, Vec::new()),
+                    created_by,
+                    varies: false,
+                    leave: None,
+                    later: None,
+                };
                 return self.layer_step(step, lines, &mut never);
             }
             quick = Some(key);
@@ -204,22 +210,29 @@ impl StageRun<'_, '_, '_> {
         }
         let (key, parts) = self.engine.timed(shape);
         let layers = if transfer.link { Vec::new() } else { self.state.layers.clone() };
-        let store = self.engine.env.store;
+        let store = self.engine.env.store.clone();
         // Files of temporary directories are gone before they are archived, and an archive that is unpacked
-        // may replace files of this step. A user with one id cannot give files to others.
-        let may_borrow = found.temporary.is_empty()
-            && !found.items.iter().any(|item| item.unpack)
-            && store.owners() == Owners::Keep;
+        // may replace files of this step.
+        let can_wait = found.temporary.is_empty() && !found.items.iter().any(|item| item.unpack);
+        // A user with one id cannot give files to others.
+        let may_borrow = can_wait && store.owners() == Owners::Keep && self.needs_archive();
         if may_borrow && !self.needs_tree() {
             found.options[0].borrowed = Some(Arc::default());
         }
+        let borrowed = found.options[0].borrowed.clone();
+        let make: MakeLater = Arc::new(move |scratch| {
+            place(&found, scratch, &trees_of(&store, &layers)?, (&directory, is_directory), &store)
+        });
         let mut execute = |scratch: &Scratch, _| {
-            if let Some(borrowed) = &found.options[0].borrowed {
+            if let Some(borrowed) = &borrowed {
                 scratch.borrow(borrowed.clone());
             }
-            place(&found, scratch, &trees_of(store, &layers)?, (&directory, is_directory), store)
+            make(scratch)
         };
-        let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false, leave: None };
+        // The root of a stage goes with the build; the files of a context are there as long as its result.
+        let later = (can_wait && origin_layers.is_none()).then(|| make.clone());
+        let key_and_parts = (key.clone(), parts);
+        let step = Step { title: &title, key: key_and_parts, created_by, varies: false, leave: None, later };
         self.layer_step(step, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
@@ -512,7 +525,8 @@ impl StageRun<'_, '_, '_> {
             Ok(stack.finish()?)
         };
         let key = self.engine.timed(key);
-        let step = Step { title: &title, key, created_by: title.clone(), varies: false, leave: None };
+        let step =
+            Step { title: &title, key, created_by: title.clone(), varies: false, leave: None, later: None };
         self.layer_step(step, lines, &mut execute)
     }
 

@@ -13,7 +13,7 @@ use super::graph::{Edge, Graph, Kind, Op};
 use super::solving::{Current, Outputs, Solving, Value};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, StepInfo};
-use crate::result::{self, BuiltImage};
+use crate::result::{self, MadeImage};
 use crate::solver::cache::StepCache;
 use crate::solver::engine::{Engine, rfc3339};
 use crate::solver::environment::Environment;
@@ -24,8 +24,8 @@ use crate::solver::settings::Settings;
 /// Threads that operations share. Most of them wait.
 const THREADS_MAX: usize = 64;
 
-/// Solves a graph and leaves the result in the store: an image for `platform` whose configuration says
-/// nothing but the platform.
+/// Solves a graph; the result is an image for `platform`, not yet written, whose configuration says nothing
+/// but the platform.
 ///
 /// # Errors
 ///
@@ -35,7 +35,7 @@ pub fn solve(
     settings: &Settings,
     graph: &Graph,
     platform: &Platform,
-) -> Result<(BuiltImage, StepCache), BuildError> {
+) -> Result<(MadeImage, StepCache), BuildError> {
     let used = used_outputs(graph)?;
     let engine = Engine::new(env, settings);
     let needed: Vec<usize> = (0..graph.ops.len()).filter(|op| !used[*op].is_empty()).collect();
@@ -62,7 +62,7 @@ pub fn solve(
         let solving = Solving { engine, threads, graph, promises };
         finish(&solving)
     })
-    .and_then(|value| assemble(env, settings, &value, platform))
+    .map(|value| assemble(settings, &value, platform))
     .map_err(|error| engine.failure().unwrap_or(error))
     .map(|image| (image, engine.steps_made()))
 }
@@ -185,12 +185,7 @@ fn finish(solving: &Solving<'_, '_, '_>) -> Result<Value, BuildError> {
 }
 
 /// Makes an image of the result.
-fn assemble(
-    env: &Environment<'_>,
-    settings: &Settings,
-    value: &Value,
-    platform: &Platform,
-) -> Result<BuiltImage, BuildError> {
+fn assemble(settings: &Settings, value: &Value, platform: &Platform) -> MadeImage {
     let mut config = ImageConfig {
         os: platform.os.clone(),
         architecture: platform.architecture.clone(),
@@ -213,5 +208,5 @@ fn assemble(
         result::clamp(&mut config, &rfc3339(seconds));
     }
     let layers: Vec<Layer> = value.layers.iter().map(|made| made.layer.clone()).collect();
-    result::write(env, settings, config, (&layers, Base::default()), platform)
+    MadeImage::new(settings, config, (layers, Base::default()), platform)
 }

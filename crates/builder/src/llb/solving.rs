@@ -124,6 +124,9 @@ impl Solving<'_, '_, '_> {
             varies,
             is_in_image: false,
             needs_tree: true,
+            // Which layers the image gets is only known at the end.
+            needs_archive: engine.settings.needs_images,
+            later: None,
             place: (&place, &parts),
             leave: None,
         };

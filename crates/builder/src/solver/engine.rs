@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::thread::Scope as Threads;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossdock_oci::Digest;
 use crossdock_oci::name::random_name;
@@ -21,13 +21,18 @@ use crate::solver::environment::{Elsewhere, Environment};
 use crate::solver::fetching::Fetchers;
 use crate::solver::flights::{Flights, Promise, SharedFlight, Slots};
 use crate::solver::key::{Key, Part, differences};
-use crate::solver::layer::{Layer, Record, StepResult};
+use crate::solver::layer::{Layer, MakeLater, Record, StepResult};
 use crate::solver::packing::{Packers, Packing, remember};
+use crate::solver::recorded::{Place, Recorded, note, pack_kept, recorded};
 use crate::solver::settings::Settings;
 use crate::solver::view::View;
 
 /// What went wrong with layers that other machines should have.
 pub(crate) type Lost = Arc<Mutex<Vec<String>>>;
+
+/// Age from which the kernel has most likely written a tree to the disk: it begins after 30 s (Linux,
+/// Documentation/admin-guide/sysctl/vm.rst, `dirty_expire_centisecs`).
+const WRITTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// An attempt to build. If a layer that is known cannot be had, a second one begins.
 #[derive(Default)]
@@ -56,6 +61,8 @@ pub(crate) struct Engine<'a> {
     failure: Mutex<Option<BuildError>>,
     /// Roots of several layers, kept for further use.
     views: Mutex<HashMap<Vec<PathBuf>, Arc<View>>>,
+    /// Layers of earlier builds are made to survive a power loss once in a build.
+    settled: Once,
 }
 
 /// How a step is looked up.
@@ -69,6 +76,12 @@ pub(crate) struct How<'a> {
     pub is_in_image: bool,
     /// Whether the layer's tree will be read; the archive of a known layer is unpacked only then.
     pub needs_tree: bool,
+    /// Whether the layer's archive will be read: it is packed at once. Otherwise it is packed when somebody
+    /// needs it.
+    pub needs_archive: bool,
+    /// Makes the layer of a step that does not vary, if somebody needs it all the same. With this a layer
+    /// that nobody is known to need is not made.
+    pub later: Option<&'a MakeLater>,
     /// Where the step stands, and the parts of its key, to tell what has changed since the last time.
     pub place: (&'a Digest, &'a [Part]),
     /// How it is executed elsewhere; `None` if it stays here.
@@ -112,6 +125,7 @@ impl<'a> Engine<'a> {
             emulators: OnceLock::new(),
             failure: Mutex::default(),
             views: Mutex::default(),
+            settled: Once::new(),
         }
     }
 
@@ -168,26 +182,35 @@ impl<'a> Engine<'a> {
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
-        How { use_cache, varies, is_in_image, needs_tree, place, leave }: How<'_>,
+        how: How<'_>,
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
+        let How { use_cache, varies, is_in_image, needs_archive, later, place, leave, .. } = how;
+        let later = later.filter(|_| !how.needs_tree && !needs_archive);
+        let found = || -> Result<Option<(StepResult, bool)>, ErrorKind> {
+            let found = self.known(key, &how)?;
+            if let Some(layer) = found.as_ref().and_then(|result| result.layer.as_ref()) {
+                self.pack_if_needed(threads, layer, needs_archive);
+            }
+            Ok(found.map(|result| (result, true)))
+        };
         loop {
             self.check_cancelled()?;
-            if let Some(result) = self.known(key, use_cache, needs_tree)? {
-                return Ok((result, true));
+            if let Some(found) = found()? {
+                return Ok(found);
             }
             if self.flights.is_flying(key) {
                 self.tell_wait(step, Wait::SameStep);
             }
             let Some(_flight) = self.flights.board(key) else { continue };
             // Another thread may have finished the step between the look-up and boarding.
-            if let Some(result) = self.known(key, use_cache, needs_tree)? {
-                return Ok((result, true));
+            if let Some(found) = found()? {
+                return Ok(found);
             }
             let Some(shared) = self.board_shared(key, step)? else { continue };
-            if let Some(result) = self.known(key, use_cache, needs_tree)? {
-                return Ok((result, true));
+            if let Some(found) = found()? {
+                return Ok(found);
             }
             let farm = self.env.farm.zip(leave);
             if let Some((farm, _)) = farm.filter(|_| use_cache)
@@ -199,6 +222,12 @@ impl<'a> Engine<'a> {
             let miss = if use_cache { self.why_missed(key, place)? } else { Miss::Asked };
             self.env.events.event(Event::Missed { step, miss });
             let store = self.env.store;
+            if let Some(make) = later {
+                self.env.events.event(Event::Executing { step });
+                let result = self.put_off(key, use_cache, make)?;
+                self.remember_parts(place)?;
+                return Ok((result, false));
+            }
             let is_renewed = varies && !use_cache && store.cache_has(key);
             let renewal = is_renewed.then(random_name);
             if let Some((farm, leave)) = farm {
@@ -230,11 +259,72 @@ impl<'a> Engine<'a> {
             let scratch = store.new_scratch()?;
             execute(&scratch)?;
             // The registry most likely has the layer of a step that gives the same result as before.
-            let is_followed = self.env.sink.is_some() && is_in_image && (varies || !store.cache_has(key));
-            let result = self.finish_step(threads, step, key, scratch, renewal, is_followed, shared)?;
+            let is_followed = self.env.sink.is_some() && is_in_image && (varies || !self.was_made(key)?);
+            let packing = Packing {
+                step,
+                key: key.clone(),
+                created: self.now(),
+                renewal,
+                is_followed,
+                promise: Arc::default(),
+                _flight: shared,
+            };
+            let result = self.finish_step(threads, packing, scratch, needs_archive)?;
             self.remember_parts(place)?;
             return Ok((result, false));
         }
+    }
+
+    /// Lets a layer that is packed when somebody waits for it be packed now, in the background.
+    fn pack_if_needed<'scope>(
+        &'scope self,
+        threads: &'scope Threads<'scope, '_>,
+        layer: &Layer,
+        is_needed: bool,
+    ) {
+        if is_needed && !layer.is_elsewhere() && layer.packed.is_put_off() {
+            let (promise, stop) = (layer.packed.clone(), self.env.stop.clone());
+            let pack = move || {
+                if !stop.is_set() {
+                    let _ = promise.wait();
+                }
+            };
+            self.fetchers.fetch_later(threads, Box::new(pack));
+        }
+    }
+
+    /// The result of a step whose layer nobody needs, as far as is known: it is not made.
+    fn put_off(&self, key: &Digest, use_cache: bool, make: &MakeLater) -> Result<StepResult, ErrorKind> {
+        let created = self.now();
+        // What was made before the user wanted all steps executed is the same.
+        if use_cache || !self.was_made(key)? {
+            let layer = Some(Place::PutOff { put_off: true });
+            note(self.env.store, key, &Recorded { layer, created: created.clone(), renewal: None })?;
+        }
+        let result = self.put_off_result(make, created);
+        lock(&self.done).insert(key.clone(), result.clone());
+        Ok(result)
+    }
+
+    fn put_off_result(&self, make: &MakeLater, created: String) -> StepResult {
+        let (store, make, latest) = (self.env.store.clone(), make.clone(), self.settings.source_date_epoch);
+        let made = move || -> Result<_, ErrorKind> {
+            let scratch = store.new_scratch()?;
+            make(&scratch)?;
+            if let Some(latest) = latest {
+                scratch.clamp_times(latest)?;
+            }
+            Ok(scratch.freeze()?)
+        };
+        let layer = Layer::later(self.env.store, self.env.layers, made);
+        StepResult { layer: Some(layer), created, renewal: None }
+    }
+
+    /// Whether a step has been executed, and its layer was made then; it may be gone.
+    fn was_made(&self, key: &Digest) -> Result<bool, ErrorKind> {
+        let store = self.env.store;
+        let is_put_off = |r: Recorded| matches!(r.layer, Some(Place::PutOff { .. }));
+        Ok(store.cache_has(key) && !recorded(store, key)?.is_some_and(is_put_off))
     }
 
     /// Takes over what another machine has. Its layer is fetched in the background if that is `wanted`, else
@@ -328,7 +418,7 @@ impl<'a> Engine<'a> {
     fn why_missed(&self, key: &Digest, (place, parts): (&Digest, &[Part])) -> Result<Miss, ErrorKind> {
         let store = self.env.store;
         if store.cache_has(key) {
-            return Ok(Miss::Gone);
+            return Ok(if self.was_made(key)? { Miss::Gone } else { Miss::PutOff });
         }
         let bytes = store.cache_get(place)?;
         let before = bytes.and_then(|bytes| serde_json::from_slice::<Vec<Part>>(&bytes).ok());
@@ -342,34 +432,25 @@ impl<'a> Engine<'a> {
         Ok(self.env.store.cache_put(place, &bytes, &[], &[])?)
     }
 
-    fn known(
-        &self,
-        key: &Digest,
-        use_cache: bool,
-        needs_tree: bool,
-    ) -> Result<Option<StepResult>, ErrorKind> {
+    fn known(&self, key: &Digest, how: &How<'_>) -> Result<Option<StepResult>, ErrorKind> {
         if let Some(result) = lock(&self.done).get(key) {
             return Ok(Some(result.clone()));
         }
-        if !use_cache {
+        if !how.use_cache {
             return Ok(None);
         }
-        let Some(result) = self.cached(key, needs_tree)? else { return Ok(None) };
+        let Some(result) = self.cached(key, how)? else { return Ok(None) };
         lock(&self.done).insert(key.clone(), result.clone());
         Ok(Some(result))
     }
 
-    /// The store's record of a step.
-    fn record(&self, key: &Digest) -> Result<Option<Record>, ErrorKind> {
-        let bytes = self.env.store.cache_get(key)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()))
-    }
-
-    /// The result of a cache record whose layer is still in the store, or that another build has exported.
-    fn cached(&self, key: &Digest, needs_tree: bool) -> Result<Option<StepResult>, ErrorKind> {
+    /// The result that the store has a note of, if its layer is still there or is not needed; or one that
+    /// another build has exported.
+    fn cached(&self, key: &Digest, how: &How<'_>) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
-        let record = self.record(key)?;
-        if let Some(result) = record.map(|record| self.restored(record, needs_tree)).transpose()?.flatten() {
+        if let Some(noted) = recorded(store, key)?
+            && let Some(result) = self.noted(key, noted, how)?
+        {
             return Ok(Some(result));
         }
         let Some(record) = self.env.imported.steps.get(key) else { return Ok(None) };
@@ -382,11 +463,41 @@ impl<'a> Engine<'a> {
             self.env.events.event(Event::Warning { message, lines: None });
             return Ok(None);
         }
-        let result = self.restored(record.clone(), needs_tree)?;
+        let result = self.restored(record.clone(), how.needs_tree)?;
         if result.is_some() {
             remember(store, key, record)?;
         }
         Ok(result)
+    }
+
+    /// The result that a note describes.
+    fn noted(
+        &self,
+        key: &Digest,
+        Recorded { layer, created, renewal }: Recorded,
+        how: &How<'_>,
+    ) -> Result<Option<StepResult>, ErrorKind> {
+        let layer = match layer {
+            None => None,
+            Some(Place::Packed { packed, .. }) => Some(packed),
+            Some(Place::Kept { kept }) => {
+                let Some(tree) = self.env.store.kept(&kept)? else { return Ok(None) };
+                let layer = Some(self.kept_layer(key, tree, kept));
+                return Ok(Some(StepResult { layer, created, renewal }));
+            }
+            Some(Place::PutOff { .. }) => {
+                let later = how.later.filter(|_| !how.needs_tree && !how.needs_archive);
+                return Ok(later.map(|make| self.put_off_result(make, created)));
+            }
+        };
+        self.restored(Record { layer, created, renewal }, how.needs_tree)
+    }
+
+    /// A layer of a step without an archive, which is packed when somebody needs it.
+    fn kept_layer(&self, key: &Digest, tree: PathBuf, kept: Digest) -> Layer {
+        let (store, key, options) = (self.env.store.clone(), key.clone(), self.env.layers);
+        let pack = move || pack_kept(&store, &key, &kept, &options).map_err(|error| error.to_string());
+        Layer::new(Some(tree), Arc::new(Promise::later(pack)))
     }
 
     /// The result that a record describes, if its layer is in the store and matches the record.
@@ -432,37 +543,50 @@ impl<'a> Engine<'a> {
         StepCache { steps, quick: lock(&self.quick).clone().into_iter().collect() }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a packing needs")]
+    /// Makes a layer of what a step wrote: notes it, and packs it in the background if its archive is needed.
     fn finish_step<'scope, 'env>(
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
-        step: StepId,
-        key: &Digest,
+        packing: Packing,
         scratch: Scratch,
-        renewal: Option<String>,
-        is_followed: bool,
-        flight: SharedFlight,
+        needs_archive: bool,
     ) -> Result<StepResult, ErrorKind> {
-        let created = self.now();
+        let (store, key) = (self.env.store, packing.key.clone());
+        let (created, renewal) = (packing.created.clone(), packing.renewal.clone());
         let is_empty = scratch.is_empty()?;
         if let Some(latest) = self.settings.source_date_epoch {
             scratch.clamp_times(latest)?;
         }
         let frozen = scratch.freeze()?;
-        let mut result = StepResult { layer: None, created, renewal: renewal.clone() };
-        if is_empty {
-            remember(self.env.store, key, &Record { layer: None, created: result.created.clone(), renewal })?;
-        } else {
-            let promise = Arc::new(Promise::new());
-            result.layer = Some(Layer::new(frozen.path(), promise.clone()));
-            let created = result.created.clone();
-            let key = key.clone();
-            let packing =
-                Packing { step, key, created, renewal, frozen, is_followed, promise, _flight: flight };
-            self.packers.pack_later(threads, packing);
+        let mut result = StepResult { layer: None, created, renewal };
+        let recorded =
+            |layer| Recorded { layer, created: packing.created.clone(), renewal: packing.renewal.clone() };
+        match frozen.path() {
+            _ if is_empty => note(store, &key, &recorded(None))?,
+            Some(tree) if !needs_archive => {
+                let kept = store.keep_frozen(&frozen)?;
+                note(store, &key, &recorded(Some(Place::Kept { kept: kept.clone() })))?;
+                result.layer = Some(self.kept_layer(&key, tree, kept));
+                self.settle_others();
+            }
+            tree => {
+                result.layer = Some(Layer::new(tree, packing.promise.clone()));
+                self.packers.pack_later(threads, packing, frozen);
+            }
         }
-        lock(&self.done).insert(key.clone(), result.clone());
+        lock(&self.done).insert(key, result.clone());
         Ok(result)
+    }
+
+    /// Makes layers of earlier builds survive a power loss, without waiting for it: those that have no
+    /// archive could not be unpacked again.
+    fn settle_others(&self) {
+        self.settled.call_once(|| {
+            let store = self.env.store.clone();
+            // If it fails or cannot begin, the next build tries again.
+            let settle = move || drop(store.settle_older(WRITTEN_AFTER));
+            let _ = std::thread::Builder::new().name("settle".to_string()).spawn(settle);
+        });
     }
 
     /// The key that an earlier build noted under a quick key.
@@ -482,9 +606,19 @@ impl<'a> Engine<'a> {
         Ok(self.env.store.cache_put(quick, key.as_str().as_bytes(), &[], &[])?)
     }
 
-    /// Whether the result of a step is known, with the tree if that is needed.
+    /// Whether the result of a step is known, and was not put off.
     pub fn is_known(&self, key: &Digest, needs_tree: bool) -> Result<bool, ErrorKind> {
-        Ok(self.known(key, true, needs_tree)?.is_some())
+        let how = How {
+            use_cache: true,
+            varies: false,
+            is_in_image: false,
+            needs_tree,
+            needs_archive: false,
+            later: None,
+            place: (key, &[]),
+            leave: None,
+        };
+        Ok(self.known(key, &how)?.is_some())
     }
 
     /// The time for histories: now, or what `SOURCE_DATE_EPOCH` says; RFC 3339 with nanoseconds.

@@ -45,6 +45,11 @@ impl<T: Clone> Promise<T> {
         self.value.get().is_some()
     }
 
+    /// Whether the value is made by the first who waits for it, and nobody has yet.
+    pub fn is_put_off(&self) -> bool {
+        self.make.is_some() && !self.is_kept()
+    }
+
     /// Waits for the value.
     pub fn wait(&self) -> T {
         match &self.make {

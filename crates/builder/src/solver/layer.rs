@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossdock_oci::store::{LoadedImage, Scratch};
+use crossdock_oci::store::{Frozen, LayerOptions, LoadedImage, Scratch};
 use crossdock_oci::{Descriptor, Digest, ImageConfig, Store};
 use crossdock_sandbox::{Stack, Upper};
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,12 @@ pub struct Layer {
     announced: Option<Packed>,
     /// The image that a layer without a tree is of, and its number there.
     of_image: Option<(Arc<Image>, usize)>,
+    /// The tree of a layer that is made when somebody needs it.
+    later: Option<Arc<Promise<Result<Frozen, String>>>>,
 }
+
+/// Writes the files of a step's layer, whenever somebody needs them.
+pub(crate) type MakeLater = Arc<dyn Fn(&Scratch) -> Result<(), ErrorKind> + Send + Sync>;
 
 /// An image that is unpacked when somebody reads its files.
 struct Image {
@@ -55,12 +60,32 @@ impl Image {
 impl Layer {
     /// A layer with a tree, unless that is not there yet, and the promise of its archive.
     pub(crate) fn new(tree: Option<PathBuf>, packed: Arc<Promise<Result<Packed, String>>>) -> Layer {
-        Layer { tree, packed, announced: None, of_image: None }
+        Layer { tree, packed, announced: None, of_image: None, later: None }
+    }
+
+    /// A layer that is made by `make` when somebody needs its files or its archive.
+    pub(crate) fn later(
+        store: &Store,
+        options: LayerOptions,
+        make: impl Fn() -> Result<Frozen, ErrorKind> + Send + Sync + 'static,
+    ) -> Layer {
+        let made = Arc::new(Promise::later(move || make().map_err(|error| error.to_string())));
+        let (store, frozen) = (store.clone(), made.clone());
+        let pack = move || {
+            let layer = store.commit_frozen(&frozen.wait()?, &options).map_err(|error| error.to_string())?;
+            Ok(Packed { diff_id: layer.diff_id, descriptor: layer.descriptor })
+        };
+        Layer { later: Some(made), ..Layer::new(None, Arc::new(Promise::later(pack))) }
+    }
+
+    /// Whether another machine has the layer.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.announced.is_some()
     }
 
     /// A layer that another machine has: what that one says of it, and the promise of its archive.
     pub(crate) fn elsewhere(announced: Packed, packed: Arc<Promise<Result<Packed, String>>>) -> Layer {
-        Layer { tree: None, packed, announced: Some(announced), of_image: None }
+        Layer { announced: Some(announced), ..Layer::new(None, packed) }
     }
 
     /// The archive's names for a machine that has it, or verifies what it gets.
@@ -92,6 +117,13 @@ impl Layer {
         }
         if let Some((image, number)) = &self.of_image {
             return image.tree(store, *number);
+        }
+        if let Some(later) = &self.later {
+            let made = later.wait().map(|frozen| frozen.path());
+            let made = made.and_then(|tree| tree.ok_or("it has no files of its own".to_string()));
+            return made.map_err(|reason| {
+                ErrorKind::io("make a layer that was put off".to_string(), std::io::Error::other(reason))
+            });
         }
         let packed = self
             .packed

@@ -10,6 +10,7 @@ pub(crate) mod flights;
 pub mod key;
 pub(crate) mod layer;
 pub(crate) mod packing;
+pub(crate) mod recorded;
 pub mod settings;
 pub(crate) mod stop;
 pub mod view;

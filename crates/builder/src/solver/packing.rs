@@ -12,8 +12,9 @@ use crate::event::{Event, StepId};
 use crate::solver::environment::Environment;
 use crate::solver::flights::{Promise, SharedFlight};
 use crate::solver::layer::{Packed, Record};
+use crate::solver::recorded::note;
 
-/// A step's directory, to be packed into a layer.
+/// What is known of a step whose directory becomes a layer.
 pub(crate) struct Packing {
     pub step: StepId,
     pub key: Digest,
@@ -21,7 +22,6 @@ pub(crate) struct Packing {
     pub created: String,
     /// See [`Record::renewal`].
     pub renewal: Option<String>,
-    pub frozen: Frozen,
     /// Whether the layer goes to the sink.
     pub is_followed: bool,
     pub promise: Arc<Promise<Result<Packed, String>>>,
@@ -32,7 +32,7 @@ pub(crate) struct Packing {
 /// Directories that wait to be packed, and the number of threads that pack.
 #[derive(Default)]
 struct Backlog {
-    waiting: VecDeque<Packing>,
+    waiting: VecDeque<(Packing, Frozen)>,
     threads: usize,
 }
 
@@ -56,10 +56,15 @@ impl<'a> Packers<'a> {
     }
 
     /// Leaves the directory to a packing thread; this thread packs it if there is none.
-    pub fn pack_later<'scope, 'env>(&'scope self, threads: &'scope Threads<'scope, 'env>, packing: Packing) {
+    pub fn pack_later<'scope, 'env>(
+        &'scope self,
+        threads: &'scope Threads<'scope, 'env>,
+        packing: Packing,
+        frozen: Frozen,
+    ) {
         let is_needed = {
             let mut backlog = self.backlog();
-            backlog.waiting.push_back(packing);
+            backlog.waiting.push_back((packing, frozen));
             let is_needed = backlog.threads < self.threads_max;
             backlog.threads += usize::from(is_needed);
             is_needed
@@ -72,27 +77,27 @@ impl<'a> Packers<'a> {
     /// Packs until nothing waits.
     fn pack_all(&self) {
         loop {
-            let packing = {
+            let (packing, frozen) = {
                 let mut backlog = self.backlog();
                 match backlog.waiting.pop_front() {
-                    Some(packing) => packing,
+                    Some(waiting) => waiting,
                     None => {
                         backlog.threads -= 1;
                         return;
                     }
                 }
             };
-            self.pack(packing);
+            self.pack(packing, &frozen);
         }
     }
 
-    fn pack(&self, packing: Packing) {
-        let Packing { step, key, created, renewal, frozen, is_followed, promise, _flight } = packing;
+    fn pack(&self, packing: Packing, frozen: &Frozen) {
+        let Packing { step, key, created, renewal, is_followed, promise, _flight } = packing;
         self.env.events.event(Event::Packing { step });
         let sink = self.env.sink.filter(|_| is_followed);
         let follow = sink.map(|sink| move |layer| sink.follow(layer, &self.env.stop));
         let follow = follow.as_ref().map(|follow| follow as Follow<'_>);
-        let packed = self.env.store.commit_followed(&frozen, &self.env.layers, follow);
+        let packed = self.env.store.commit_followed(frozen, &self.env.layers, follow);
         let packed = packed.map_err(ErrorKind::from);
         let packed = packed.and_then(|layer| {
             let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
@@ -115,10 +120,5 @@ impl<'a> Packers<'a> {
 
 /// Notes the result of a step in the store.
 pub(crate) fn remember(store: &Store, key: &Digest, record: &Record) -> Result<(), ErrorKind> {
-    let bytes = serde_json::to_vec(record).expect("string keys always serialise");
-    let (blobs, snapshots) = match &record.layer {
-        Some(packed) => (vec![packed.descriptor.digest.clone()], vec![packed.diff_id.clone()]),
-        None => (Vec::new(), Vec::new()),
-    };
-    Ok(store.cache_put(key, &bytes, &blobs, &snapshots)?)
+    note(store, key, &record.clone().into())
 }

@@ -35,8 +35,12 @@ pub struct Settings {
     /// Whether somebody will read the files of the result: a directory as output, a scanner, a container.
     /// Otherwise the last layers need not be unpacked; they are when somebody reads them all the same.
     pub needs_trees: bool,
-    /// Whether somebody will read the list of steps with their layers: a cache that is exported, a
-    /// provenance. Otherwise layers that only other machines have are left out, if no image has them.
+    /// Whether somebody will read the images of the result: their archives are then packed while the build
+    /// goes on. Otherwise a layer is packed when somebody needs it.
+    pub needs_images: bool,
+    /// Whether somebody will read the list of all steps with their layers: a cache that is exported with
+    /// those of all stages, a provenance. Otherwise layers that only other machines have and layers without
+    /// an archive are left out, if no image has them.
     pub needs_steps: bool,
 }
 
@@ -57,6 +61,7 @@ impl Settings {
             jobs: 1,
             source_date_epoch: None,
             needs_trees: true,
+            needs_images: true,
             needs_steps: true,
         }
     }

@@ -286,7 +286,9 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     let variable = |name: &str| std::env::var(name).ok();
     let inline = request.build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
     let exports = caches::exports(&args.cache_to, inline, &variable, &tell_user)?;
-    request.settings.needs_steps = !exports.is_empty() || asked.provenance.is_some();
+    request.settings.needs_steps = exports.iter().any(caches::Export::has_all_steps) || asked.lists_layers();
+    request.settings.needs_images =
+        !(outputs.is_empty() && exports.is_empty() && asked.is_empty()) || names_images(&args);
     if args.amend.squashes() && exports.iter().any(caches::Export::is_inline) {
         bail!(
             "an inline cache needs the layers of the steps: leave out --squash, or give --cache-to type=registry"
@@ -315,7 +317,9 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         say: &tell_user,
     };
     let delivered = order.run().and_then(|delivered| {
-        add_to_list(&store, &args, delivered.shown(), &tags)?;
+        if let Some(result) = delivered.shown() {
+            add_to_list(&store, &args, result, &tags)?;
+        }
         Ok(delivered)
     });
     let delivered = match delivered {
@@ -328,11 +332,19 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
             return Err(error);
         }
     };
-    recorder.finish(Ok(images(&store, delivered.shown(), &|text| display.redact(text))))?;
+    let shown = delivered.shown();
+    let images = shown.map(|result| images(&store, result, &|text| display.redact(text)));
+    recorder.finish(Ok(images.unwrap_or_default()))?;
     display.close(true);
+    let Some(result) = shown else { return Ok(0) };
     let names: Vec<Reference> = tags.iter().chain(outputs.iter().flat_map(Output::names)).cloned().collect();
-    report(&args, delivered.shown(), &names, &tags, delivered.metadata.clone())?;
+    report(&args, result, &names, &tags, delivered.metadata.clone())?;
     Ok(0)
+}
+
+/// Whether an option says where the names of the images go.
+fn names_images(args: &BuildArgs) -> bool {
+    args.quiet || args.iidfile.is_some() || args.metadata_file.is_some() || args.manifest.is_some()
 }
 
 /// Adds the result to the index of `--manifest`.
@@ -491,6 +503,7 @@ fn request(
         jobs: args.jobs.unwrap_or_else(crossdock_oci::cpus),
         source_date_epoch: epoch.transpose()?,
         needs_trees: true,
+        needs_images: true,
         needs_steps: true,
     };
     Ok(BuildRequest {

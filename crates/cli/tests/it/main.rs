@@ -40,6 +40,7 @@ mod output_attributes;
 mod outputs;
 mod progress;
 mod prune;
+mod put_off;
 mod rawjson;
 mod reach;
 mod recipes;

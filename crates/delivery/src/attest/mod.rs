@@ -18,7 +18,8 @@ pub mod steps;
 pub mod vcs;
 
 use anyhow::{Context, Result, bail};
-use crossdock_builder::{Built, BuiltImage, Environment};
+use crossdock_builder::solver::cache::StepCache;
+use crossdock_builder::{Built, BuiltImage, Environment, Made};
 use crossdock_oci::store::{LayerOptions, TemporaryDirectory};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
@@ -118,20 +119,45 @@ pub fn make(making: &Making<'_>, built: &Built) -> Result<Attestations> {
                 }
             }
         }
-        if let Some(settings) = &making.settings.provenance {
-            let facts = Facts {
-                platform,
-                platforms: making.platforms,
-                materials: making.materials,
-                steps: &making.steps.of(platform),
-                results: &built.steps,
-            };
-            all.push(provenance::attestation(settings, making.inputs, &facts, &invocation)?);
-        }
+        all.extend(provenance_of(making, platform, &built.steps, &invocation)?);
         Ok(all)
     };
     let all = built.images.iter().zip(making.platforms).map(one).collect::<Result<_>>()?;
     Ok(Attestations { all, epoch: making.epoch })
+}
+
+/// Makes the provenance of a result that is not written as images; there are no lists of packages.
+///
+/// # Errors
+///
+/// As for [`make`].
+pub fn make_unwritten(making: &Making<'_>, made: &Made) -> Result<Attestations> {
+    let seed: Vec<String> =
+        made.images.iter().map(|image| serde_json::to_string(&image.config)).collect::<Result<_, _>>()?;
+    let invocation = Invocation::ending_now(making.steps.started(), making.epoch, &seed.join(" "));
+    let one = |platform| {
+        Ok(provenance_of(making, platform, &made.steps, &invocation)?.into_iter().collect::<Vec<_>>())
+    };
+    let all = making.platforms.iter().map(one).collect::<Result<_>>()?;
+    Ok(Attestations { all, epoch: making.epoch })
+}
+
+/// How the image of a platform was made, if that is asked for.
+fn provenance_of(
+    making: &Making<'_>,
+    platform: &Platform,
+    results: &StepCache,
+    invocation: &Invocation,
+) -> Result<Option<Attestation>> {
+    let Some(settings) = &making.settings.provenance else { return Ok(None) };
+    let facts = Facts {
+        platform,
+        platforms: making.platforms,
+        materials: making.materials,
+        steps: &making.steps.of(platform),
+        results,
+    };
+    provenance::attestation(settings, making.inputs, &facts, invocation).map(Some)
 }
 
 /// The list of an image's packages.

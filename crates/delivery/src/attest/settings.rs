@@ -87,6 +87,11 @@ impl Settings {
         self.provenance.is_none() && self.sbom.is_none()
     }
 
+    /// Whether some attestation lists the layers of all steps.
+    pub fn lists_layers(&self) -> bool {
+        self.provenance.as_ref().is_some_and(|settings| settings.mode == Mode::Max)
+    }
+
     /// Whether some attestation must not be left out: it is not `inline-only`.
     pub fn is_required(&self) -> bool {
         self.sbom.is_some() || self.provenance.as_ref().is_some_and(|settings| !settings.inline_only)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::digest::Digest;
@@ -77,4 +77,20 @@ pub(crate) fn file_name(digest: &Digest) -> String {
 pub(crate) fn digest_of_file_name(name: &str) -> Option<Digest> {
     let (algorithm, hex) = name.split_once('-')?;
     format!("{algorithm}:{hex}").parse().ok()
+}
+
+/// Bytes of all files below a directory; what cannot be read does not count.
+pub(crate) fn walk_size(dir: &Path) -> u64 {
+    let mut bytes = 0;
+    let mut pending = vec![dir.to_path_buf()];
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => pending.push(entry.path()),
+                Ok(meta) => bytes += meta.blocks() * 512,
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
 }

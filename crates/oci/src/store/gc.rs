@@ -2,10 +2,9 @@
 //!
 //! `docs/dev/store.md` explains what is marked and why nothing in use is removed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +15,7 @@ use crate::error::{Context, Result, StoreError};
 use crate::layer::tree;
 use crate::manifest::MANIFEST_SIZE_MAX;
 use crate::name::random_name;
-use crate::store::files::{digest_of_file_name, file_name, open_regular, read_regular};
+use crate::store::files::{digest_of_file_name, file_name, open_regular, read_regular, walk_size};
 use crate::store::lease::{self, Use, owner_of_temporary};
 use crate::store::lock::{self, Mode};
 use crate::store::snapshot::{dependent_key, read_link};
@@ -85,7 +84,8 @@ impl Usage {
 pub struct CacheUsage {
     /// The key of its step, as the name of its file has it.
     pub key: String,
-    /// Bytes of the record, and of the blobs that it refers to and no image has. Records may share blobs.
+    /// Bytes of the record, and of the blobs that it refers to and no image has; without blobs those of its
+    /// unpacked layer. Records may share blobs.
     pub bytes: u64,
     /// When it was last used.
     pub used: SystemTime,
@@ -170,7 +170,14 @@ impl Store {
             with_cache.record(record)?;
             usage.build_cache.add(record.size, true);
             let own = record.refs.iter().filter(|digest| !marks.blobs.contains(digest));
-            let bytes = record.size + own.map(|digest| size_of(&self.blob_path(digest))).sum::<u64>();
+            let mut bytes = record.size + own.map(|digest| size_of(&self.blob_path(digest))).sum::<u64>();
+            // A layer without an archive is its tree.
+            if record.refs.is_empty() {
+                for key in &record.snapshots {
+                    let id = read_link(&self.dir("snapshots").join(file_name(key)))?;
+                    bytes += id.map_or(0, |id| tree_size(&id.dir(&self.root)));
+                }
+            }
             usage.records.push(CacheUsage { key: name_of(&record.path), bytes, used: record.used });
         }
         for (digest, path) in self.all_blobs()? {
@@ -183,13 +190,20 @@ impl Store {
                 usage.images.reclaimable += if marks.blobs.contains(&digest) { 0 } else { size };
             }
         }
+        // A tree that was kept and then packed has two keys.
+        let mut trees: BTreeMap<String, (TreeId, bool, bool)> = BTreeMap::new();
         for (key, id) in self.all_snapshots()? {
+            let (_, is_images, is_caches) = trees.entry(id.to_string()).or_insert((id, false, false));
+            *is_images |= marks.snapshots.contains(&key);
+            *is_caches |= with_cache.snapshots.contains(&key);
+        }
+        for (id, is_images, is_caches) in trees.into_values() {
             let size = tree_size(&id.dir(&self.root));
-            if !marks.snapshots.contains(&key) && with_cache.snapshots.contains(&key) {
+            if !is_images && is_caches {
                 usage.build_cache.bytes += size;
                 usage.build_cache.reclaimable += size;
             } else {
-                usage.snapshots.add(size, !marks.snapshots.contains(&key));
+                usage.snapshots.add(size, !is_images);
             }
         }
         for path in entries(&self.dir("ingest"))? {
@@ -578,20 +592,4 @@ fn tree_size(dir: &Path) -> u64 {
         .ok()
         .and_then(|bytes| serde_json::from_slice::<TreeMeta>(&bytes).ok())
         .map_or_else(|| walk_size(dir), |meta| meta.bytes)
-}
-
-/// Bytes of all files below a directory; what cannot be read does not count.
-pub(crate) fn walk_size(dir: &Path) -> u64 {
-    let mut bytes = 0;
-    let mut pending = vec![dir.to_path_buf()];
-    while let Some(dir) = pending.pop() {
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(meta) if meta.is_dir() => pending.push(entry.path()),
-                Ok(meta) => bytes += meta.blocks() * 512,
-                Err(_) => {}
-            }
-        }
-    }
-    bytes
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,9 @@ use crate::layer::tree;
 use crate::layer::write::{Timestamps, write_borrowing};
 use crate::manifest::Descriptor;
 use crate::media_type::Compression;
+use crate::name::random_name;
 use crate::store::blob::{BlobWriter, check_size};
-use crate::store::files::file_name;
+use crate::store::files::{file_name, walk_size};
 use crate::store::growing::{FOLLOWED_FROM, Follow};
 use crate::store::image::LoadedImage;
 use crate::store::lease::Use;
@@ -266,7 +268,7 @@ impl Store {
         };
         let key = if applied.dependent { dependent_key(diff_id, lower) } else { diff_id.clone() };
         let frozen = scratch.freeze()?;
-        let path = self.publish_tree(&key, &frozen.id, diff_id, applied.bytes)?;
+        let path = self.publish_tree(&key, &frozen.id, Some(diff_id), applied.bytes)?;
         Ok(Unpacked { path, warnings: applied.warnings })
     }
 
@@ -404,13 +406,69 @@ impl Store {
             Ok(())
         })?;
         let path = match frozen.is_whole {
-            true => Some(self.publish_tree(&diff_id, &frozen.id, &diff_id, size)?),
+            true => Some(self.publish_tree(&diff_id, &frozen.id, Some(&diff_id), size)?),
             false => {
                 self.remove_tree(&frozen.id);
                 None
             }
         };
         Ok(CommittedLayer { diff_id, descriptor, size, path, changed })
+    }
+
+    /// Keeps a frozen directory as an unpacked layer without an archive; returns the key under which
+    /// [`Store::kept`] finds it. The layer stays as long as a cache record or a live process refers to the
+    /// key. A directory that borrows files cannot be kept.
+    pub fn keep_frozen(&self, frozen: &Frozen) -> Result<Digest> {
+        let tree = frozen.path().ok_or_else(|| StoreError::Invalid {
+            what: format!("directory {}", frozen.fs().display()),
+            problem: "it borrows files, so it is no layer before it is packed".to_string(),
+        })?;
+        // Nothing else is ever called so, also not another execution of the same step.
+        let key = Digest::of(format!("unpacked layer {}", random_name()).as_bytes());
+        self.publish_tree(&key, &frozen.id, None, walk_size(&tree))?;
+        Ok(key)
+    }
+
+    /// The unpacked layer that was kept under a key, if it is here; it is then held.
+    pub fn kept(&self, key: &Digest) -> Result<Option<PathBuf>> {
+        let mut guard = self.lease.guard()?;
+        let Some(id) = self.usable(key)? else { return Ok(None) };
+        let path = id.fs(&self.root);
+        guard.hold(&[Use::Snapshot(key.clone()), Use::Tree(id)])?;
+        Ok(Some(path))
+    }
+
+    /// Writes an unpacked layer that was kept under a key as an archive. The bytes are those that
+    /// [`Store::commit_frozen`] would have written in place of [`Store::keep_frozen`]. The tree is then also
+    /// the snapshot of its `diff_id`.
+    ///
+    /// # Errors
+    ///
+    /// The layer is not here, or cannot be read; the store cannot be written.
+    pub fn commit_kept(&self, key: &Digest, options: &LayerOptions) -> Result<CommittedLayer> {
+        let id = match self.kept(key)? {
+            Some(_) => self.usable(key)?,
+            None => None,
+        };
+        let id = id.ok_or_else(|| StoreError::Invalid {
+            what: format!("unpacked layer {key}"),
+            problem: "it is gone".to_string(),
+        })?;
+        let tree = id.fs(&self.root);
+        let blob = Followed { blob: self.blob_writer()?, follow: None };
+        let (diff_id, descriptor, size) = self.write_layer_to(blob, options, |writer| {
+            write_borrowing(&tree, &Borrowed::default(), options.timestamps, writer).map(drop)
+        })?;
+        let path = Some(self.publish_tree(&diff_id, &id, Some(&diff_id), size)?);
+        Ok(CommittedLayer { diff_id, descriptor, size, path, changed: Vec::new() })
+    }
+
+    /// Lets one thread or process at a time pack what is kept under a key.
+    pub fn lock_kept(&self, key: &Digest) -> Result<impl Drop + use<>> {
+        self.lease.require_writable()?;
+        let path = self.dir("snapshots").join(format!("{}.lock", file_name(key)));
+        let lock = lock::lock(&path, Mode::Exclusive).context("lock", &path)?;
+        Ok(KeptLock { path, _lock: lock })
     }
 
     /// Compresses and stores the archive that `write` writes; returns its `diff_id`, the blob's descriptor
@@ -475,8 +533,17 @@ impl Store {
     }
 
     /// Makes unpacked layers survive a power loss: one `syncfs`, then a mark in each. May take long; without
-    /// it, layers are unpacked again after the next boot.
+    /// it, layers are unpacked again after the next boot, and those without an archive are lost.
     pub fn settle(&self) -> Result<()> {
+        self.settle_older(Duration::ZERO)
+    }
+
+    /// The same, for layers that are at least so old: the kernel has written most of them by itself.
+    pub fn settle_older(&self, age: Duration) -> Result<()> {
+        let is_old = |dir: &Path| {
+            let modified = dir.join("meta").metadata().and_then(|meta| meta.modified());
+            age.is_zero() || modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed >= age))
+        };
         let mut unsettled = Vec::new();
         let dir = self.dir("snapshots");
         for entry in fs::read_dir(&dir).context("read", &dir)? {
@@ -484,6 +551,7 @@ impl Store {
             if let Some(id) = read_link(&path)?
                 && id.is_of_this_boot()
                 && !id.dir(&self.root).join("synced").exists()
+                && is_old(&id.dir(&self.root))
             {
                 unsettled.push(id);
             }
@@ -512,9 +580,15 @@ impl Store {
     }
 
     /// Makes a tree the snapshot of a key, unless there is one already; returns the directory to use.
-    fn publish_tree(&self, key: &Digest, id: &TreeId, diff_id: &Digest, bytes: u64) -> Result<PathBuf> {
+    fn publish_tree(
+        &self,
+        key: &Digest,
+        id: &TreeId,
+        diff_id: Option<&Digest>,
+        bytes: u64,
+    ) -> Result<PathBuf> {
         let dir = id.dir(&self.root);
-        let meta = TreeMeta { diff_id: Some(diff_id.clone()), bytes };
+        let meta = TreeMeta { diff_id: diff_id.cloned(), bytes };
         let meta = serde_json::to_vec(&meta).expect("string keys always serialise");
         fs::write(dir.join("meta"), meta).context("write", &dir)?;
         if boot_id().is_none() {
@@ -543,6 +617,19 @@ impl Store {
         drop(guard);
         self.lease.spare(id);
         Ok(id.fs(&self.root))
+    }
+}
+
+/// A lock on a kept layer; its file goes with it.
+struct KeptLock {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for KeptLock {
+    fn drop(&mut self) {
+        // Who waits for the lock opens the file again.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Result, StoreError};
 use crate::name::random_name;
 use crate::store::Store;
-use crate::store::files::{make_dir, read_regular, replace_file};
-use crate::store::gc::{entries, walk_size};
+use crate::store::files::{make_dir, read_regular, replace_file, walk_size};
+use crate::store::gc::entries;
 use crate::store::image::now;
 use crate::store::lock::{self, Mode};
 
