@@ -1,11 +1,12 @@
-//! A whole farm in this process: the engine of `crossdock-worker` on loopback, whose hooks let it misbehave in
-//! every way that a client has to survive.
+//! A whole farm in this process: the engine of `crossdock-worker` on loopback, whose hooks let it misbehave
+//! in every way that a client has to survive.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::bytestream as bytes;
 use bazel_remote_apis::google::longrunning as operations;
 use bazel_remote_apis::google::rpc;
-use crossdock_worker::{Engine, Hooks, Options, Storage, Streamed, routes};
+use crossdock_worker::{Engine, Forget, Hooks, Options, Storage, Streamed, routes};
 use prost::Message;
 use reapi::execution_stage::Value as Stage;
 use tokio::runtime::Runtime;
@@ -70,6 +71,8 @@ pub struct Behaviour {
     pub forgets_operations: bool,
     /// Answers `UNAVAILABLE`.
     pub unavailable: usize,
+    /// Starts the commands of actions: a program and its first arguments.
+    pub wrapper: Vec<String>,
     /// Replaces the layer of each result by this one, with a fitting description.
     pub layer: Option<Vec<u8>>,
 }
@@ -95,6 +98,7 @@ impl Default for Behaviour {
             kills: 0,
             forgets_operations: false,
             unavailable: 0,
+            wrapper: Vec::new(),
             layer: None,
         }
     }
@@ -426,6 +430,15 @@ impl Hooks for Faults {
     }
 
     fn starting(&self, process: &mut tokio::process::Command) -> Result<(), rpc::Status> {
+        let wrapper = self.0.held().behaviour.wrapper.clone();
+        if let Some((program, first)) = wrapper.split_first() {
+            let inner = process.as_std();
+            let mut outer = tokio::process::Command::new(program);
+            outer.args(first).arg(inner.get_program()).args(inner.get_args());
+            outer.current_dir(inner.get_current_dir().expect("the action's directory"));
+            outer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+            *process = outer;
+        }
         process.envs(self.0.env.iter().cloned());
         match self.take(|behaviour| &mut behaviour.loses_workers) {
             true => Err(failure(Code::Unavailable, "the worker was lost")),
@@ -512,11 +525,11 @@ impl Hooks for Faults {
 
     fn states(
         &self,
-        engine: &Arc<Engine>,
+        forget: Forget,
         mut states: Streamed<operations::Operation>,
     ) -> Streamed<operations::Operation> {
         let (sender, receiver) = mpsc::channel(4);
-        let (state, engine) = (self.0.clone(), engine.clone());
+        let state = self.0.clone();
         tokio::spawn(async move {
             while let Some(Ok(mut operation)) = states.next().await {
                 let behaviour = state.held().behaviour.clone();
@@ -535,7 +548,7 @@ impl Hooks for Faults {
                 }
                 if is_executing && take(&mut state.held().behaviour.breaks_executions) {
                     if behaviour.forgets_operations {
-                        engine.forget(&name);
+                        forget(&name);
                     }
                     let _ = sender.send(Err(Status::unavailable("the connection broke"))).await;
                     return;

@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// Forgets an execution, which goes on.
-    pub fn forget(&self, name: &str) {
+    pub(crate) fn forget(&self, name: &str) {
         self.operations().remove(name);
     }
 

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::bytestream as bytes;
@@ -12,11 +11,13 @@ use bazel_remote_apis::google::rpc;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use crate::execution::Engine;
 use crate::storage::Storage;
 
 /// Messages of a stream.
 pub type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Makes an engine forget an execution by its name; it goes on.
+pub type Forget = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What an engine asks on its way. Each answer that is not overridden changes nothing.
 #[tonic::async_trait]
@@ -84,13 +85,13 @@ pub trait Hooks: Send + Sync {
         None
     }
 
-    /// What a client sees of an execution.
+    /// What a client sees of an execution, and how the engine forgets it.
     fn states(
         &self,
-        engine: &Arc<Engine>,
+        forget: Forget,
         states: Streamed<operations::Operation>,
     ) -> Streamed<operations::Operation> {
-        let _ = engine;
+        drop(forget);
         states
     }
 }

@@ -1,6 +1,6 @@
-//! A small engine of the Remote Execution API: it keeps blobs in a directory, and executes actions as processes
-//! of this machine. [`serve`] has one client, at the other end of a pair of streams; [`routes`] are for whoever
-//! has a server of his own, as tests do, which let it fail by [`Hooks`].
+//! A small engine of the Remote Execution API: it keeps blobs in a directory, and executes actions as
+//! processes of this machine. [`serve`] has one client, at the other end of a pair of streams; [`routes`] are
+//! for whoever has a server of his own, as tests do, which let it fail by [`Hooks`].
 //!
 //! `crossdock build --worker ssh://HOST` starts it at the other end of ssh. It trusts its client, who may
 //! start programs there anyhow; the client verifies what it gets. The design is in `docs/dev/farm.md`.
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 pub use execution::Engine;
 pub use greeting::Greeting;
-pub use hooks::{Hooks, Streamed};
+pub use hooks::{Forget, Hooks, Streamed};
 pub use options::Options;
 pub use service::routes;
 pub use storage::Storage;

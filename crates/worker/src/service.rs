@@ -78,7 +78,8 @@ impl Service {
 
     /// The states of an operation, as a client is to see them.
     fn watch(&self, operation: Operation) -> Streamed<operations::Operation> {
-        self.0.hooks.states(&self.0, watch(operation))
+        let engine = self.0.clone();
+        self.0.hooks.states(Box::new(move |name| engine.forget(name)), watch(operation))
     }
 }
 
