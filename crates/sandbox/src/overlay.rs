@@ -96,7 +96,8 @@ fn modern(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Failure> 
     }
     fsconfig_set_flag(&context, "userxattr").failing(doing)?;
     fsconfig_create(&context).failing(|| describe(lower, upper))?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).failing(doing)
+    // Device files of layers are of no use in a user namespace, and must be of none without one.
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV).failing(doing)
 }
 
 /// Sets an option to a directory. The kernel copies at most 255 bytes and treats `\\`, `,` and `:` in its own
@@ -160,7 +161,7 @@ fn legacy_here(lower: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Fail
     rustix::process::chdir(&base).failing(|| format!("enter {}", base.display()))?;
     let options = std::ffi::CString::new(options.into_vec())
         .map_err(|_| Failure::Specification("a layer's path contains a zero byte".into()))?;
-    mount("overlay", &place, "overlay", MountFlags::empty(), Some(options.as_c_str()))
+    mount("overlay", &place, "overlay", MountFlags::NODEV, Some(options.as_c_str()))
         .failing(|| describe(&lower, upper))?;
     let tree = clone_tree(&place, false);
     unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)

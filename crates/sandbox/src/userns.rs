@@ -35,6 +35,8 @@ pub struct Entered {
     pub note: Option<String>,
     /// User id outside.
     pub outer_uid: u32,
+    /// Whether there is no user namespace, only one of mounts, see [`enter_mounts`].
+    pub is_bare: bool,
 }
 
 static ENTERED: OnceLock<Entered> = OnceLock::new();
@@ -121,7 +123,34 @@ pub fn enter(options: &EnterOptions) -> Result<Entered, SandboxError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .doing(|| "make mounts private".into())?;
     let mapping = IdMapping::current().doing(|| "read /proc/self/uid_map".into())?;
-    Ok(ENTERED.get_or_init(|| Entered { mapping, note, outer_uid: uid }).clone())
+    Ok(ENTERED.get_or_init(|| Entered { mapping, note, outer_uid: uid, is_bare: false }).clone())
+}
+
+/// Goes on with a mount namespace alone after [`enter`] has failed with `error`, which a process of root with
+/// all rights to mount can. Commands then run as with other engines that have no user namespaces: users of
+/// the container are those of the machine, and there is no binfmt_misc of its own, so no emulator.
+///
+/// # Errors
+///
+/// `error`, if this is not such a process or the error another one; mounts cannot be made private.
+pub fn enter_mounts(error: SandboxError) -> Result<Entered, SandboxError> {
+    let SandboxError::UserNamespaces { reason, .. } = &error else { return Err(error) };
+    let effective = capabilities(None).doing(|| "read the capabilities".into())?.effective;
+    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID;
+    let is_root = rustix::process::geteuid().is_root() && effective.contains(needed);
+    if !is_root || sys::unshare(libc::CLONE_NEWNS).is_err() {
+        return Err(error);
+    }
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .doing(|| "make mounts private".into())?;
+    let mapping = IdMapping::current().doing(|| "read /proc/self/uid_map".into())?;
+    let entered = Entered { mapping, note: Some(reason.clone()), outer_uid: 0, is_bare: true };
+    Ok(ENTERED.get_or_init(|| entered).clone())
+}
+
+/// Whether this process has a mount namespace, but no user namespace of its own.
+pub fn is_bare() -> bool {
+    ENTERED.get().is_some_and(|entered| entered.is_bare)
 }
 
 fn plan(options: &EnterOptions, uid: u32, gid: u32) -> Result<Plan, SandboxError> {

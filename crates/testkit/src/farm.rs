@@ -1,10 +1,11 @@
-//! A whole farm in this process: a server of the Remote Execution API on loopback, with workers that execute
-//! actions as processes of this machine. It can misbehave in every way that a client has to survive.
+//! A whole farm in this process: the engine of `crossdock-worker` on loopback, whose hooks let it misbehave
+//! in every way that a client has to survive.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,27 +13,24 @@ use std::time::Duration;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::bytestream as bytes;
 use bazel_remote_apis::google::longrunning as operations;
-use bazel_remote_apis::google::{protobuf, rpc};
-use crossdock_oci::Digest as Sha256;
+use bazel_remote_apis::google::rpc;
+use crossdock_worker::{Engine, Forget, Hooks, Options, Storage, Streamed, routes};
 use prost::Message;
-use reapi::compressor::Value as Compressor;
 use reapi::execution_stage::Value as Stage;
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
-use tonic::service::interceptor::InterceptedService;
+use tonic::codegen::http::{Request, Response};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
 
 pub use reapi::ActionResult;
 
 /// The property that a fresh farm's workers have.
 pub const PROPERTY: (&str, &str) = ("ISA", "x86-64");
-
-type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// How a farm behaves. Counts are how often it is to misbehave from now on.
 #[derive(Clone, Debug)]
@@ -61,6 +59,8 @@ pub struct Behaviour {
     pub breaks_streams: usize,
     /// A blob that is read has another byte.
     pub lies: usize,
+    /// A blob that is read has a MiB more.
+    pub lengthens: usize,
     /// The stream of an execution breaks.
     pub breaks_executions: usize,
     /// The worker is lost while it executes.
@@ -71,6 +71,8 @@ pub struct Behaviour {
     pub forgets_operations: bool,
     /// Answers `UNAVAILABLE`.
     pub unavailable: usize,
+    /// Starts the commands of actions: a program and its first arguments.
+    pub wrapper: Vec<String>,
     /// Replaces the layer of each result by this one, with a fitting description.
     pub layer: Option<Vec<u8>>,
 }
@@ -90,45 +92,35 @@ impl Default for Behaviour {
             forgets: 0,
             breaks_streams: 0,
             lies: 0,
+            lengthens: 0,
             breaks_executions: 0,
             loses_workers: 0,
             kills: 0,
             forgets_operations: false,
             unavailable: 0,
+            wrapper: Vec::new(),
             layer: None,
         }
     }
 }
 
-/// Everything that a farm holds.
+/// What a farm holds beside its storage.
 #[derive(Default)]
 struct Held {
     behaviour: Behaviour,
-    blobs: HashMap<String, Vec<u8>>,
     /// Bytes of uploads that broke, by resource.
     partial: HashMap<String, Vec<u8>>,
-    actions: HashMap<String, reapi::ActionResult>,
-    operations: HashMap<String, operations::Operation>,
-    /// What running commands have written, by the names of the streams, and whether that is all.
-    streams: HashMap<String, (Vec<u8>, bool)>,
     cancelled: Vec<String>,
-    /// Those of them that have not begun again.
-    ending: BTreeSet<String>,
-    requests: BTreeMap<&'static str, usize>,
+    requests: BTreeMap<String, usize>,
     /// Requests under way, and the most at once, by method.
-    at_once: BTreeMap<&'static str, (usize, usize)>,
+    at_once: BTreeMap<String, (usize, usize)>,
 }
 
-/// What the services share.
+/// What the hooks and the server share.
 struct State {
     held: Mutex<Held>,
-    /// Wakes whoever waits for an operation.
-    changed: Notify,
-    workers: Semaphore,
     /// Variables of the workers' processes.
     env: Vec<(String, String)>,
-    /// Files of inputs, which workers link.
-    files: tempfile::TempDir,
 }
 
 /// A farm, until it is dropped.
@@ -136,6 +128,8 @@ pub struct TestFarm {
     /// `grpc://127.0.0.1:PORT`.
     pub address: String,
     state: Arc<State>,
+    storage: Storage,
+    directory: tempfile::TempDir,
     runtime: Option<Runtime>,
 }
 
@@ -160,17 +154,22 @@ impl TestFarm {
         let runtime = Runtime::new().expect("threads start");
         let listening = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("a free port");
         let port = listening.local_addr().expect("it is bound");
-        let state = Arc::new(State {
-            held: Mutex::default(),
-            changed: Notify::new(),
-            workers: Semaphore::new(workers),
-            env: env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-            files: tempfile::tempdir().expect("a directory"),
-        });
+        let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let state = Arc::new(State { held: Mutex::default(), env });
+        let directory = tempfile::tempdir().expect("a directory");
+        let storage = Storage::open(directory.path()).expect("a storage");
+        let options = Options {
+            directory: directory.path().to_path_buf(),
+            jobs: workers,
+            name: "worker-1".to_string(),
+            version: String::new(),
+            platform: String::new(),
+        };
+        let engine = Arc::new(Engine::new(storage.clone(), &options, Box::new(Faults(state.clone()))));
         let scheme = if tls.is_some() { "grpcs" } else { "grpc" };
         let address = address_of(scheme, port);
-        runtime.spawn(serve(state.clone(), listening, tls));
-        TestFarm { address, state, runtime: Some(runtime) }
+        runtime.spawn(serve(engine, state.clone(), listening, tls));
+        TestFarm { address, state, storage, directory, runtime: Some(runtime) }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -188,7 +187,7 @@ impl TestFarm {
     }
 
     /// How often each method was called since the last time.
-    pub fn take_requests(&self) -> BTreeMap<&'static str, usize> {
+    pub fn take_requests(&self) -> BTreeMap<String, usize> {
         std::mem::take(&mut self.held().requests)
     }
 
@@ -202,31 +201,47 @@ impl TestFarm {
         self.held().cancelled.clone()
     }
 
+    /// Actions of the results in the action cache.
+    fn actions(&self) -> Vec<reapi::Digest> {
+        let names = names(&self.directory.path().join("results"));
+        names.into_iter().map(|hash| reapi::Digest { hash, size_bytes: 0 }).collect()
+    }
+
     /// Number of results in the action cache.
     pub fn results(&self) -> usize {
-        self.held().actions.len()
+        self.actions().len()
     }
 
     /// Changes every result in the action cache.
     pub fn change_results(&self, change: impl Fn(&mut reapi::ActionResult)) {
-        self.held().actions.values_mut().for_each(change);
+        for action in self.actions() {
+            let mut result = self.storage.result(&action).expect("a result");
+            change(&mut result);
+            self.storage.note_result(&action, &result).expect("noted");
+        }
     }
 
     /// Loses all blobs.
     pub fn forget_blobs(&self) {
-        self.held().blobs.clear();
+        let blobs = self.directory.path().join("blobs");
+        names(&blobs).iter().for_each(|name| std::fs::remove_file(blobs.join(name)).expect("removed"));
     }
 
     /// Whether it has a blob.
     pub fn has(&self, hex: &str) -> bool {
-        self.held().blobs.contains_key(hex)
+        self.directory.path().join("blobs").join(hex).exists()
     }
 
     /// Puts a blob into the storage.
     pub fn put(&self, bytes: Vec<u8>) {
-        let hex = Sha256::of(&bytes).hex().to_string();
-        self.held().blobs.insert(hex, bytes);
+        self.storage.keep(&bytes).expect("kept");
     }
+}
+
+/// Names in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect()
 }
 
 impl Drop for TestFarm {
@@ -242,7 +257,7 @@ fn address_of(scheme: &str, address: SocketAddr) -> String {
     format!("{scheme}://{host}:{}", address.port())
 }
 
-async fn serve(state: Arc<State>, listening: tokio::net::TcpListener, tls: Option<Tls>) {
+async fn serve(engine: Arc<Engine>, state: Arc<State>, listening: tokio::net::TcpListener, tls: Option<Tls>) {
     let mut server = Server::builder();
     if let Some(tls) = tls {
         let mut config = ServerTlsConfig::new().identity(Identity::from_pem(tls.certificate, tls.key));
@@ -251,45 +266,61 @@ async fn serve(state: Arc<State>, listening: tokio::net::TcpListener, tls: Optio
         }
         server = server.tls_config(config).expect("certificates");
     }
-    let service = Service(state.clone());
-    let check = move |request: Request<()>| -> Result<Request<()>, Status> {
-        let token = state.held().behaviour.token.clone();
-        let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        match token {
-            Some(token) if given != Some(&format!("Bearer {token}")) => {
-                Err(Status::unauthenticated("the token has expired"))
-            }
-            _ => Ok(request),
-        }
-    };
-    const MAX: usize = 64 << 20;
-    let storage =
-        reapi::content_addressable_storage_server::ContentAddressableStorageServer::new(service.clone());
     server
-        .add_service(InterceptedService::new(
-            reapi::capabilities_server::CapabilitiesServer::new(service.clone()),
-            check.clone(),
-        ))
-        .add_service(InterceptedService::new(storage.max_decoding_message_size(MAX), check.clone()))
-        .add_service(InterceptedService::new(
-            bytes::byte_stream_server::ByteStreamServer::new(service.clone()),
-            check.clone(),
-        ))
-        .add_service(InterceptedService::new(
-            reapi::action_cache_server::ActionCacheServer::new(service.clone()),
-            check.clone(),
-        ))
-        .add_service(InterceptedService::new(
-            reapi::execution_server::ExecutionServer::new(service.clone()),
-            check.clone(),
-        ))
-        .add_service(InterceptedService::new(
-            operations::operations_server::OperationsServer::new(service),
-            check,
-        ))
+        .layer(Doors(state))
+        .add_routes(routes(engine))
         .serve_with_incoming(TcpIncoming::from(listening).with_nodelay(Some(true)))
         .await
         .expect("the server runs");
+}
+
+/// What each request goes through: tokens, latency, failures; and it is counted.
+#[derive(Clone)]
+struct Doors(Arc<State>);
+
+impl<S> Layer<S> for Doors {
+    type Service = Door<S>;
+
+    fn layer(&self, inner: S) -> Door<S> {
+        Door { state: self.0.clone(), inner }
+    }
+}
+
+#[derive(Clone)]
+struct Door<S> {
+    state: Arc<State>,
+    inner: S,
+}
+
+impl<S, In, Out> Service<Request<In>> for Door<S>
+where
+    S: Service<Request<In>, Response = Response<Out>> + Clone + Send + 'static,
+    S::Future: Send,
+    In: Send + 'static,
+    Out: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = tonic::codegen::BoxFuture<S::Response, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<In>) -> Self::Future {
+        let next = self.inner.clone();
+        // The one that is ready is used.
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let state = self.state.clone();
+        Box::pin(async move {
+            let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_string();
+            let token = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+            match state.enter(&method, token).await {
+                Ok(()) => inner.call(request).await,
+                Err(status) => Ok(status.into_http()),
+            }
+        })
+    }
 }
 
 impl State {
@@ -298,10 +329,14 @@ impl State {
     }
 
     /// Counts a request, and answers late or not at all, if the farm is to behave so.
-    async fn begin(&self, method: &'static str) -> Result<(), Status> {
+    async fn enter(&self, method: &str, token: Option<&str>) -> Result<(), Status> {
         let latency = {
             let mut held = self.held();
-            *held.requests.entry(method).or_default() += 1;
+            let wanted = held.behaviour.token.as_ref().map(|token| format!("Bearer {token}"));
+            if wanted.is_some_and(|wanted| token != Some(&wanted)) {
+                return Err(Status::unauthenticated("the token has expired"));
+            }
+            *held.requests.entry(method.to_string()).or_default() += 1;
             if take(&mut held.behaviour.unavailable) {
                 return Err(Status::unavailable("not now"));
             }
@@ -310,51 +345,14 @@ impl State {
         if !latency.is_zero() {
             {
                 let mut held = self.held();
-                let (now, most) = held.at_once.entry(method).or_default();
+                let (now, most) = held.at_once.entry(method.to_string()).or_default();
                 *now += 1;
                 *most = (*most).max(*now);
             }
             tokio::time::sleep(latency).await;
-            self.held().at_once.entry(method).or_default().0 -= 1;
+            self.held().at_once.entry(method.to_string()).or_default().0 -= 1;
         }
         Ok(())
-    }
-
-    fn blob(&self, digest: &reapi::Digest) -> Option<Vec<u8>> {
-        match digest.size_bytes {
-            0 => Some(Vec::new()),
-            _ => self.held().blobs.get(&digest.hash).cloned(),
-        }
-    }
-
-    fn has(&self, digest: &reapi::Digest) -> bool {
-        digest.size_bytes == 0 || self.held().blobs.contains_key(&digest.hash)
-    }
-
-    fn put(&self, bytes: Vec<u8>) -> reapi::Digest {
-        let digest = digest_of(&bytes);
-        self.held().blobs.insert(digest.hash.clone(), bytes);
-        digest
-    }
-
-    /// A blob as a file.
-    fn kept(&self, digest: &reapi::Digest, is_executable: bool) -> std::path::PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.files.path().join(format!("{}-{is_executable}", digest.hash));
-        let held = self.held();
-        if !path.exists() {
-            let content = if digest.size_bytes == 0 { &[][..] } else { held.blobs[&digest.hash].as_slice() };
-            std::fs::write(&path, content).expect("written");
-            let mode = if is_executable { 0o555 } else { 0o444 };
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("a mode");
-        }
-        path
-    }
-
-    fn message<T: Message + Default>(&self, digest: Option<&reapi::Digest>) -> Result<T, String> {
-        let digest = digest.cloned().unwrap_or_default();
-        let bytes = self.blob(&digest).ok_or_else(|| digest.hash.clone())?;
-        Ok(T::decode(bytes.as_slice()).expect("a message"))
     }
 }
 
@@ -365,626 +363,211 @@ fn take(count: &mut usize) -> bool {
     is_wanted
 }
 
-fn digest_of(bytes: &[u8]) -> reapi::Digest {
-    reapi::Digest { hash: Sha256::of(bytes).hex().to_string(), size_bytes: bytes.len() as i64 }
+fn failure(code: Code, message: &str) -> rpc::Status {
+    rpc::Status { code: code as i32, message: message.to_string(), details: Vec::new() }
 }
 
-#[derive(Clone)]
-struct Service(Arc<State>);
+/// The faults.
+struct Faults(Arc<State>);
+
+impl Faults {
+    /// Whether a fault is to happen once more.
+    fn take(&self, fault: impl FnOnce(&mut Behaviour) -> &mut usize) -> bool {
+        take(fault(&mut self.0.held().behaviour))
+    }
+}
 
 #[tonic::async_trait]
-impl reapi::capabilities_server::Capabilities for Service {
-    async fn get_capabilities(
-        &self,
-        _: Request<reapi::GetCapabilitiesRequest>,
-    ) -> Result<Response<reapi::ServerCapabilities>, Status> {
-        self.0.begin("GetCapabilities").await?;
+impl Hooks for Faults {
+    fn capabilities(&self, mut own: reapi::ServerCapabilities) -> reapi::ServerCapabilities {
         let behaviour = self.0.held().behaviour.clone();
         let update_enabled = behaviour.may_update;
-        Ok(Response::new(reapi::ServerCapabilities {
-            cache_capabilities: Some(reapi::CacheCapabilities {
-                digest_functions: vec![behaviour.digest_function],
-                action_cache_update_capabilities: Some(reapi::ActionCacheUpdateCapabilities {
-                    update_enabled,
-                }),
-                max_batch_total_size_bytes: behaviour.batch_size_max,
-                supported_compressors: behaviour
-                    .has_zstd
-                    .then_some(Compressor::Zstd as i32)
-                    .into_iter()
-                    .collect(),
-                ..reapi::CacheCapabilities::default()
-            }),
-            execution_capabilities: Some(reapi::ExecutionCapabilities {
-                digest_function: behaviour.digest_function,
-                exec_enabled: true,
-                ..reapi::ExecutionCapabilities::default()
-            }),
-            ..reapi::ServerCapabilities::default()
-        }))
-    }
-}
-
-#[tonic::async_trait]
-impl reapi::content_addressable_storage_server::ContentAddressableStorage for Service {
-    type GetTreeStream = Streamed<reapi::GetTreeResponse>;
-    type GetChunkMappingStream = Streamed<reapi::GetChunkMappingResponse>;
-
-    async fn find_missing_blobs(
-        &self,
-        request: Request<reapi::FindMissingBlobsRequest>,
-    ) -> Result<Response<reapi::FindMissingBlobsResponse>, Status> {
-        self.0.begin("FindMissingBlobs").await?;
-        let mut missing_blob_digests = request.into_inner().blob_digests;
-        missing_blob_digests.retain(|digest| !self.0.has(digest));
-        Ok(Response::new(reapi::FindMissingBlobsResponse { missing_blob_digests }))
-    }
-
-    async fn batch_update_blobs(
-        &self,
-        request: Request<reapi::BatchUpdateBlobsRequest>,
-    ) -> Result<Response<reapi::BatchUpdateBlobsResponse>, Status> {
-        self.0.begin("BatchUpdateBlobs").await?;
-        let requests = request.into_inner().requests;
-        let size: usize = requests.iter().map(|request| request.data.len()).sum();
-        if size as i64 > self.0.held().behaviour.batch_size_max {
-            return Err(Status::invalid_argument("the batch is too long"));
-        }
-        let responses = requests.into_iter().map(|request| {
-            let digest = digest_of(&request.data);
-            let code =
-                if request.digest.as_ref() == Some(&digest) { 0 } else { Code::InvalidArgument as i32 };
-            if code == 0 {
-                self.0.put(request.data);
-            }
-            let status = Some(rpc::Status { code, ..rpc::Status::default() });
-            reapi::batch_update_blobs_response::Response { digest: request.digest, status }
-        });
-        Ok(Response::new(reapi::BatchUpdateBlobsResponse { responses: responses.collect() }))
-    }
-
-    async fn batch_read_blobs(
-        &self,
-        request: Request<reapi::BatchReadBlobsRequest>,
-    ) -> Result<Response<reapi::BatchReadBlobsResponse>, Status> {
-        self.0.begin("BatchReadBlobs").await?;
-        let responses = request.into_inner().digests.into_iter().map(|digest| {
-            let blob = self.0.blob(&digest);
-            let code = if blob.is_some() { 0 } else { Code::NotFound as i32 };
-            let mut data = blob.unwrap_or_default();
-            if take(&mut self.0.held().behaviour.lies)
-                && let Some(byte) = data.first_mut()
-            {
-                *byte ^= 1;
-            }
-            let status = Some(rpc::Status { code, ..rpc::Status::default() });
-            reapi::batch_read_blobs_response::Response { digest: Some(digest), data, compressor: 0, status }
-        });
-        Ok(Response::new(reapi::BatchReadBlobsResponse { responses: responses.collect() }))
-    }
-
-    async fn get_tree(
-        &self,
-        _: Request<reapi::GetTreeRequest>,
-    ) -> Result<Response<Self::GetTreeStream>, Status> {
-        Err(Status::unimplemented("GetTree"))
-    }
-
-    async fn split_blob(
-        &self,
-        _: Request<reapi::SplitBlobRequest>,
-    ) -> Result<Response<reapi::SplitBlobResponse>, Status> {
-        Err(Status::unimplemented("SplitBlob"))
-    }
-
-    async fn get_chunk_mapping(
-        &self,
-        _: Request<reapi::GetChunkMappingRequest>,
-    ) -> Result<Response<Self::GetChunkMappingStream>, Status> {
-        Err(Status::unimplemented("GetChunkMapping"))
-    }
-
-    async fn splice_blob(
-        &self,
-        _: Request<reapi::SpliceBlobRequest>,
-    ) -> Result<Response<reapi::SpliceBlobResponse>, Status> {
-        Err(Status::unimplemented("SpliceBlob"))
-    }
-
-    async fn register_chunk_mapping(
-        &self,
-        _: Request<Streaming<reapi::RegisterChunkMappingRequest>>,
-    ) -> Result<Response<reapi::RegisterChunkMappingResponse>, Status> {
-        Err(Status::unimplemented("RegisterChunkMapping"))
-    }
-}
-
-/// A resource name: whether it is compressed, and the digest.
-fn resource(name: &str) -> Result<(bool, reapi::Digest), Status> {
-    let wrong = || Status::invalid_argument(format!("{name} is no resource"));
-    let parts: Vec<&str> = name.split('/').collect();
-    let [.., kind, hash, size] = parts[..] else { return Err(wrong()) };
-    let size_bytes = size.parse().map_err(|_| wrong())?;
-    let is_compressed = kind == "zstd" && name.contains("compressed-blobs/");
-    match is_compressed || kind == "blobs" {
-        true => Ok((is_compressed, reapi::Digest { hash: hash.to_string(), size_bytes })),
-        false => Err(wrong()),
-    }
-}
-
-#[tonic::async_trait]
-impl bytes::byte_stream_server::ByteStream for Service {
-    type ReadStream = Streamed<bytes::ReadResponse>;
-
-    async fn read(&self, request: Request<bytes::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        self.0.begin("Read").await?;
-        let request = request.into_inner();
-        if self.0.held().streams.contains_key(&request.resource_name) {
-            return Ok(Response::new(self.listen(request.resource_name)));
-        }
-        let (is_compressed, digest) = resource(&request.resource_name)?;
-        let mut blob = self.0.blob(&digest).ok_or_else(|| Status::not_found("no such blob"))?;
-        if take(&mut self.0.held().behaviour.lies) {
-            blob[0] ^= 1;
-        }
-        let rest = blob.split_off(usize::try_from(request.read_offset).expect("an offset"));
-        let rest =
-            if is_compressed { zstd::encode_all(rest.as_slice(), 1).expect("compressed") } else { rest };
-        let breaks = take(&mut self.0.held().behaviour.breaks_streams);
-        let end = if breaks { rest.len() / 2 } else { rest.len() };
-        let chunks = rest[..end].chunks(64 << 10).map(|data| Ok(bytes::ReadResponse { data: data.to_vec() }));
-        let mut chunks: Vec<Result<bytes::ReadResponse, Status>> = chunks.collect();
-        if breaks {
-            chunks.push(Err(Status::unavailable("the connection broke")));
-        }
-        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
-    }
-
-    async fn write(
-        &self,
-        request: Request<Streaming<bytes::WriteRequest>>,
-    ) -> Result<Response<bytes::WriteResponse>, Status> {
-        self.0.begin("Write").await?;
-        let mut stream = request.into_inner();
-        let breaks = take(&mut self.0.held().behaviour.breaks_streams);
-        let mut name = String::new();
-        let mut all = Vec::new();
-        let mut first_offset = 0;
-        while let Some(message) = stream.next().await {
-            let message = message?;
-            if name.is_empty() {
-                name = message.resource_name.clone();
-                first_offset = message.write_offset;
-                all = self.0.held().partial.remove(&name).unwrap_or_default();
-                if all.len() as i64 != first_offset {
-                    return Err(Status::invalid_argument("that is not where the upload ended"));
-                }
-            }
-            let expected = all.len() as i64;
-            if message.write_offset != expected && first_offset == 0 {
-                return Err(Status::invalid_argument(format!("{} is not {expected}", message.write_offset)));
-            }
-            all.extend(message.data);
-            if breaks {
-                self.0.held().partial.insert(name, all);
-                return Err(Status::unavailable("the connection broke"));
-            }
-            if message.finish_write {
-                break;
+        if let Some(cache) = &mut own.cache_capabilities {
+            cache.digest_functions = vec![behaviour.digest_function];
+            cache.action_cache_update_capabilities =
+                Some(reapi::ActionCacheUpdateCapabilities { update_enabled });
+            cache.max_batch_total_size_bytes = behaviour.batch_size_max;
+            if !behaviour.has_zstd {
+                cache.supported_compressors.clear();
             }
         }
-        let (is_compressed, digest) = resource(&name)?;
-        let blob = if is_compressed {
-            zstd::decode_all(all.as_slice()).map_err(|e| Status::invalid_argument(e.to_string()))?
-        } else {
-            all
+        if let Some(execution) = &mut own.execution_capabilities {
+            execution.digest_function = behaviour.digest_function;
+        }
+        own
+    }
+
+    fn is_usable(&self, _: &Storage, _: &reapi::ActionResult) -> bool {
+        true
+    }
+
+    async fn admit(&self, action: &reapi::Action) -> Result<(), rpc::Status> {
+        let wanted = action.platform.clone().unwrap_or_default().properties;
+        let fits = |have: &[(String, String)]| {
+            let has = |p: &reapi::platform::Property| have.iter().any(|(n, v)| *n == p.name && *v == p.value);
+            !have.is_empty() && wanted.iter().all(has)
         };
-        if digest_of(&blob) != digest {
-            return Err(Status::invalid_argument("the blob has another digest"));
-        }
-        self.0.put(blob);
-        Ok(Response::new(bytes::WriteResponse { committed_size: digest.size_bytes }))
-    }
-
-    async fn query_write_status(
-        &self,
-        request: Request<bytes::QueryWriteStatusRequest>,
-    ) -> Result<Response<bytes::QueryWriteStatusResponse>, Status> {
-        self.0.begin("QueryWriteStatus").await?;
-        let held = self.0.held();
-        let partial = held.partial.get(&request.get_ref().resource_name);
-        let partial = partial.ok_or_else(|| Status::not_found("no such upload"))?;
-        let committed_size = partial.len() as i64;
-        Ok(Response::new(bytes::QueryWriteStatusResponse { committed_size, complete: false }))
-    }
-}
-
-#[tonic::async_trait]
-impl reapi::action_cache_server::ActionCache for Service {
-    async fn get_action_result(
-        &self,
-        request: Request<reapi::GetActionResultRequest>,
-    ) -> Result<Response<reapi::ActionResult>, Status> {
-        self.0.begin("GetActionResult").await?;
-        let digest = request.into_inner().action_digest.unwrap_or_default();
-        let found = self.0.held().actions.get(&digest.hash).cloned();
-        found.map(Response::new).ok_or_else(|| Status::not_found("no result"))
-    }
-
-    async fn update_action_result(
-        &self,
-        request: Request<reapi::UpdateActionResultRequest>,
-    ) -> Result<Response<reapi::ActionResult>, Status> {
-        self.0.begin("UpdateActionResult").await?;
-        let request = request.into_inner();
-        if !self.0.held().behaviour.may_update {
-            return Err(Status::permission_denied("only workers write"));
-        }
-        let (digest, result) =
-            (request.action_digest.unwrap_or_default(), request.action_result.unwrap_or_default());
-        self.0.held().actions.insert(digest.hash, result.clone());
-        Ok(Response::new(result))
-    }
-}
-
-#[tonic::async_trait]
-impl reapi::execution_server::Execution for Service {
-    type ExecuteStream = Streamed<operations::Operation>;
-    type WaitExecutionStream = Streamed<operations::Operation>;
-
-    async fn execute(
-        &self,
-        request: Request<reapi::ExecuteRequest>,
-    ) -> Result<Response<Self::ExecuteStream>, Status> {
-        self.0.begin("Execute").await?;
-        let request = request.into_inner();
-        let digest = request.action_digest.clone().unwrap_or_default();
-        // Equal actions under way are one operation.
-        let name = format!("operations/{}", digest.hash);
-        let is_known = {
-            let mut held = self.0.held();
-            let is_known = held.operations.get(&name).is_some_and(|operation| !operation.done);
-            if !is_known {
-                held.operations.insert(name.clone(), under_way(&name, Stage::Queued, ""));
-                held.ending.remove(&name);
+        loop {
+            let behaviour = self.0.held().behaviour.clone();
+            if fits(&behaviour.properties) {
+                return Ok(());
             }
-            is_known
-        };
-        if !is_known {
-            tokio::spawn(run(self.0.clone(), name.clone(), digest, request.skip_cache_lookup));
-        }
-        Ok(Response::new(self.watch(name)))
-    }
-
-    async fn wait_execution(
-        &self,
-        request: Request<reapi::WaitExecutionRequest>,
-    ) -> Result<Response<Self::WaitExecutionStream>, Status> {
-        self.0.begin("WaitExecution").await?;
-        let name = request.into_inner().name;
-        match self.0.held().operations.contains_key(&name) {
-            true => Ok(Response::new(self.watch(name))),
-            false => Err(Status::not_found("no such operation")),
+            if !behaviour.queues_forever {
+                return Err(failure(Code::FailedPrecondition, "no worker has these properties"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
 
-impl Service {
-    /// What a running command writes.
-    fn listen(&self, name: String) -> Streamed<bytes::ReadResponse> {
-        let state = self.0.clone();
-        let (sender, receiver) = mpsc::channel(16);
+    fn begin(&self, storage: &Storage, action: &reapi::Action) {
+        if self.take(|behaviour| &mut behaviour.forgets) {
+            let root = action.input_root_digest.clone().unwrap_or_default();
+            let root: reapi::Directory = storage.message(&root).expect("a directory");
+            let lost = root.files[0].digest.as_ref().and_then(|digest| storage.path(digest));
+            let lost = lost.expect("a digest");
+            std::fs::remove_file(lost).expect("removed");
+        }
+    }
+
+    fn starting(&self, process: &mut tokio::process::Command) -> Result<(), rpc::Status> {
+        let wrapper = self.0.held().behaviour.wrapper.clone();
+        if let Some((program, first)) = wrapper.split_first() {
+            let inner = process.as_std();
+            let mut outer = tokio::process::Command::new(program);
+            outer.args(first).arg(inner.get_program()).args(inner.get_args());
+            outer.current_dir(inner.get_current_dir().expect("the action's directory"));
+            outer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+            *process = outer;
+        }
+        process.envs(self.0.env.iter().cloned());
+        match self.take(|behaviour| &mut behaviour.loses_workers) {
+            true => Err(failure(Code::Unavailable, "the worker was lost")),
+            false => Ok(()),
+        }
+    }
+
+    fn started(&self, process: &mut tokio::process::Child) {
+        if self.take(|behaviour| &mut behaviour.kills) {
+            process.start_kill().expect("it is killed");
+        }
+    }
+
+    fn ended(&self, storage: &Storage, result: &mut reapi::ActionResult) {
+        let layer = self.0.held().behaviour.layer.clone();
+        if let Some(layer) = layer {
+            replace_layer(storage, result, &layer);
+        }
+    }
+
+    fn cancelled(&self, name: &str) {
+        self.0.held().cancelled.push(name.to_string());
+    }
+
+    fn reader(&self, mut blob: File) -> Box<dyn Read + Send> {
+        if self.take(|behaviour| &mut behaviour.lies) {
+            let mut first = [0];
+            blob.read_exact(&mut first).expect("a byte");
+            let first = std::io::Cursor::new([first[0] ^ 1]);
+            return Box::new(first.chain(blob));
+        }
+        match self.take(|behaviour| &mut behaviour.lengthens) {
+            true => Box::new(blob.chain(std::io::repeat(0).take(1 << 20))),
+            false => Box::new(blob),
+        }
+    }
+
+    fn download(&self, mut messages: Streamed<bytes::ReadResponse>) -> Streamed<bytes::ReadResponse> {
+        if !self.take(|behaviour| &mut behaviour.breaks_streams) {
+            return messages;
+        }
+        let (sender, receiver) = mpsc::channel(4);
         tokio::spawn(async move {
-            let mut sent = 0;
-            loop {
-                let changed = state.changed.notified();
-                let Some((all, is_whole)) = state.held().streams.get(&name).cloned() else { return };
-                if all.len() > sent {
-                    let data = all[sent..].to_vec();
-                    sent = all.len();
-                    if sender.send(Ok(bytes::ReadResponse { data })).await.is_err() {
-                        return;
-                    }
-                }
-                if is_whole {
+            if let Some(Ok(mut first)) = messages.next().await {
+                first.data.truncate(first.data.len() / 2);
+                let _ = sender.send(Ok(first)).await;
+            }
+            let _ = sender.send(Err(Status::unavailable("the connection broke"))).await;
+        });
+        Box::pin(ReceiverStream::new(receiver))
+    }
+
+    fn upload(&self, mut messages: Streamed<bytes::WriteRequest>) -> Streamed<bytes::WriteRequest> {
+        let breaks = self.take(|behaviour| &mut behaviour.breaks_streams);
+        let state = self.0.clone();
+        let (sender, receiver) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let Some(Ok(mut first)) = messages.next().await else { return };
+            let before = state.held().partial.remove(&first.resource_name).unwrap_or_default();
+            if usize::try_from(first.write_offset) == Ok(before.len()) {
+                first.data.splice(0..0, before);
+                first.write_offset = 0;
+            }
+            if breaks {
+                state.held().partial.insert(first.resource_name, first.data);
+                let _ = sender.send(Err(Status::unavailable("the connection broke"))).await;
+                return;
+            }
+            if sender.send(Ok(first)).await.is_err() {
+                return;
+            }
+            while let Some(message) = messages.next().await {
+                if sender.send(message).await.is_err() {
                     return;
                 }
-                let _ = tokio::time::timeout(Duration::from_millis(20), changed).await;
             }
         });
         Box::pin(ReceiverStream::new(receiver))
     }
 
-    /// The states of an operation until it is done.
-    fn watch(&self, name: String) -> Streamed<operations::Operation> {
+    fn uploaded(&self, name: &str) -> Option<i64> {
+        self.0.held().partial.get(name).map(|bytes| bytes.len() as i64)
+    }
+
+    fn states(
+        &self,
+        forget: Forget,
+        mut states: Streamed<operations::Operation>,
+    ) -> Streamed<operations::Operation> {
+        let (sender, receiver) = mpsc::channel(4);
         let state = self.0.clone();
-        let (sender, receiver) = mpsc::channel(16);
         tokio::spawn(async move {
-            let mut last = None;
-            loop {
-                let changed = state.changed.notified();
-                let operation = state.held().operations.get(&name).cloned();
-                let Some(operation) = operation else { return };
-                let is_executing = operation.metadata != under_way(&name, Stage::Queued, "").metadata;
-                if last.as_ref() != Some(&operation) {
-                    last = Some(operation.clone());
-                    let done = operation.done;
-                    if sender.send(Ok(operation)).await.is_err() || done {
-                        return;
+            while let Some(Ok(mut operation)) = states.next().await {
+                let behaviour = state.held().behaviour.clone();
+                let mut metadata = metadata(&operation);
+                let is_executing = metadata.stage == Stage::Executing as i32;
+                if !behaviour.has_streams {
+                    metadata.stdout_stream_name.clear();
+                    metadata.stderr_stream_name.clear();
+                    if let Some(any) = &mut operation.metadata {
+                        any.value = metadata.encode_to_vec();
                     }
                 }
+                let name = operation.name.clone();
+                if sender.send(Ok(operation)).await.is_err() {
+                    return;
+                }
                 if is_executing && take(&mut state.held().behaviour.breaks_executions) {
-                    if state.held().behaviour.forgets_operations {
-                        state.held().operations.remove(&name);
+                    if behaviour.forgets_operations {
+                        forget(&name);
                     }
                     let _ = sender.send(Err(Status::unavailable("the connection broke"))).await;
                     return;
                 }
-                let _ = tokio::time::timeout(Duration::from_millis(20), changed).await;
             }
         });
         Box::pin(ReceiverStream::new(receiver))
     }
 }
 
-#[tonic::async_trait]
-impl operations::operations_server::Operations for Service {
-    async fn list_operations(
-        &self,
-        _: Request<operations::ListOperationsRequest>,
-    ) -> Result<Response<operations::ListOperationsResponse>, Status> {
-        Err(Status::unimplemented("ListOperations"))
-    }
-
-    async fn get_operation(
-        &self,
-        _: Request<operations::GetOperationRequest>,
-    ) -> Result<Response<operations::Operation>, Status> {
-        Err(Status::unimplemented("GetOperation"))
-    }
-
-    async fn delete_operation(
-        &self,
-        _: Request<operations::DeleteOperationRequest>,
-    ) -> Result<Response<protobuf::Empty>, Status> {
-        Err(Status::unimplemented("DeleteOperation"))
-    }
-
-    async fn cancel_operation(
-        &self,
-        request: Request<operations::CancelOperationRequest>,
-    ) -> Result<Response<protobuf::Empty>, Status> {
-        self.0.begin("CancelOperation").await?;
-        let name = request.into_inner().name;
-        self.0.held().cancelled.push(name.clone());
-        self.0.held().ending.insert(name);
-        self.0.changed.notify_waiters();
-        Ok(Response::new(protobuf::Empty {}))
-    }
-
-    async fn wait_operation(
-        &self,
-        _: Request<operations::WaitOperationRequest>,
-    ) -> Result<Response<operations::Operation>, Status> {
-        Err(Status::unimplemented("WaitOperation"))
-    }
-}
-
-/// Names of the streams of an operation's command.
-fn stream_names(name: &str) -> [String; 2] {
-    ["stdout", "stderr"].map(|stream| format!("streams/{name}/{stream}"))
-}
-
-/// An operation that is not done.
-fn under_way(name: &str, stage: Stage, worker: &str) -> operations::Operation {
-    operation(name, stage, worker, Default::default())
-}
-
-/// An operation whose command's streams can be read.
-fn with_streams(name: &str, worker: &str) -> operations::Operation {
-    operation(name, Stage::Executing, worker, stream_names(name))
-}
-
-fn operation(
-    name: &str,
-    stage: Stage,
-    worker: &str,
-    [stdout_stream_name, stderr_stream_name]: [String; 2],
-) -> operations::Operation {
-    let metadata = reapi::ExecuteOperationMetadata {
-        stage: stage as i32,
-        stdout_stream_name,
-        stderr_stream_name,
-        partial_execution_metadata: Some(reapi::ExecutedActionMetadata {
-            worker: worker.into(),
-            ..Default::default()
-        }),
-        ..reapi::ExecuteOperationMetadata::default()
-    };
-    let type_url = "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteOperationMetadata".to_string();
-    let metadata = Some(protobuf::Any { type_url, value: metadata.encode_to_vec() });
-    operations::Operation { name: name.to_string(), metadata, done: false, result: None }
-}
-
-/// Executes an action, and ends its operation.
-async fn run(state: Arc<State>, name: String, digest: reapi::Digest, skip_cache: bool) {
-    let response = match attempt(&state, &name, &digest, skip_cache).await {
-        Ok(response) => response,
-        Err(status) => reapi::ExecuteResponse { status: Some(status), ..Default::default() },
-    };
-    let type_url = "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteResponse".to_string();
-    let any = protobuf::Any { type_url, value: response.encode_to_vec() };
-    let done = operations::Operation {
-        done: true,
-        result: Some(operations::operation::Result::Response(any)),
-        ..under_way(&name, Stage::Completed, "")
-    };
-    state.held().operations.insert(name, done);
-    state.changed.notify_waiters();
-}
-
-fn status(code: Code, message: &str) -> rpc::Status {
-    rpc::Status { code: code as i32, message: message.to_string(), details: Vec::new() }
-}
-
-/// Says that a blob is missing (google/rpc/error_details.proto, `PreconditionFailure`).
-fn missing(hash: &str, size: i64) -> rpc::Status {
-    #[derive(Clone, PartialEq, Message)]
-    struct Failure {
-        #[prost(message, repeated, tag = "1")]
-        violations: Vec<Violation>,
-    }
-    #[derive(Clone, PartialEq, Message)]
-    struct Violation {
-        #[prost(string, tag = "1")]
-        kind: String,
-        #[prost(string, tag = "2")]
-        subject: String,
-    }
-    let violation = Violation { kind: "MISSING".to_string(), subject: format!("blobs/{hash}/{size}") };
-    let value = Failure { violations: vec![violation] }.encode_to_vec();
-    let type_url = "type.googleapis.com/google.rpc.PreconditionFailure".to_string();
-    let details = vec![protobuf::Any { type_url, value }];
-    rpc::Status { details, ..status(Code::FailedPrecondition, "a blob is missing") }
-}
-
-async fn attempt(
-    state: &State,
-    name: &str,
-    digest: &reapi::Digest,
-    skip_cache: bool,
-) -> Result<reapi::ExecuteResponse, rpc::Status> {
-    let cached = state.held().actions.get(&digest.hash).cloned();
-    if let Some(result) = cached.filter(|_| !skip_cache) {
-        return Ok(reapi::ExecuteResponse {
-            result: Some(result),
-            cached_result: true,
-            ..Default::default()
-        });
-    }
-    let lost = |hash: String| missing(&hash, 1);
-    let action: reapi::Action = state.message(Some(digest)).map_err(lost)?;
-    let command: reapi::Command = state.message(action.command_digest.as_ref()).map_err(lost)?;
-    let wanted = action.platform.unwrap_or_default().properties;
-    let fits = |have: &[(String, String)]| {
-        !have.is_empty()
-            && wanted.iter().all(|p| have.iter().any(|(name, value)| *name == p.name && *value == p.value))
-    };
-    loop {
-        let behaviour = state.held().behaviour.clone();
-        if fits(&behaviour.properties) {
-            break;
-        }
-        if !behaviour.queues_forever {
-            return Err(status(Code::FailedPrecondition, "no worker has these properties"));
-        }
-        if state.held().ending.contains(name) {
-            return Err(status(Code::Cancelled, "cancelled"));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let _worker = state.workers.acquire().await.expect("workers stay");
-    let has_streams = state.held().behaviour.has_streams;
-    let executing = match has_streams {
-        true => with_streams(name, "worker-1"),
-        false => under_way(name, Stage::Executing, "worker-1"),
-    };
-    for stream in stream_names(name).into_iter().filter(|_| has_streams) {
-        state.held().streams.insert(stream, Default::default());
-    }
-    state.held().operations.insert(name.to_string(), executing);
-    state.changed.notify_waiters();
-    let directory = tempfile::tempdir().expect("a directory");
-    if take(&mut state.held().behaviour.forgets) {
-        let root: reapi::Directory = state.message(action.input_root_digest.as_ref()).map_err(lost)?;
-        let file = root.files[0].digest.clone().unwrap_or_default();
-        state.held().blobs.remove(&file.hash);
-    }
-    fetch(state, action.input_root_digest.as_ref(), directory.path())?;
-    if take(&mut state.held().behaviour.loses_workers) {
-        return Err(status(Code::Unavailable, "the worker was lost"));
-    }
-    let program = directory.path().join(&command.arguments[0]);
-    let mut process = tokio::process::Command::new(program);
-    process.args(&command.arguments[1..]).current_dir(directory.path()).stdin(Stdio::null());
-    process.envs(state.env.iter().cloned()).kill_on_drop(true);
-    process.stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Another thread may start a process just while the program is written (ETXTBSY, execve(2)).
-    let mut process = loop {
-        match process.spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-                tokio::task::yield_now().await
-            }
-            other => break other.expect("it starts"),
-        }
-    };
-    if take(&mut state.held().behaviour.kills) {
-        process.start_kill().expect("it is killed");
-    }
-    let names = stream_names(name);
-    let (stdout, stderr) =
-        (process.stdout.take().expect("it is piped"), process.stderr.take().expect("it is piped"));
-    let ended = async {
-        let (stdout, stderr) =
-            tokio::join!(collect(state, &names[0], stdout), collect(state, &names[1], stderr));
-        let status = process.wait().await?;
-        Ok::<_, std::io::Error>(std::process::Output { status, stdout, stderr })
-    };
-    tokio::pin!(ended);
-    let output = loop {
-        tokio::select! {
-            output = &mut ended => break output.expect("it ends"),
-            () = tokio::time::sleep(Duration::from_millis(20)) => {
-                if state.held().ending.contains(name) {
-                    return Err(status(Code::Cancelled, "cancelled"));
-                }
-            }
-        }
-    };
-    let mut result = reapi::ActionResult {
-        exit_code: output.status.code().unwrap_or(137),
-        stdout_raw: output.stdout,
-        stderr_raw: output.stderr,
-        execution_metadata: Some(reapi::ExecutedActionMetadata {
-            worker: "worker-1".into(),
-            ..Default::default()
-        }),
-        ..reapi::ActionResult::default()
-    };
-    for path in &command.output_paths {
-        if let Ok(content) = std::fs::read(directory.path().join(path)) {
-            let digest = Some(state.put(content));
-            result.output_files.push(reapi::OutputFile { path: path.clone(), digest, ..Default::default() });
-        }
-    }
-    let layer = state.held().behaviour.layer.clone();
-    if let Some(layer) = layer {
-        replace_layer(state, &mut result, layer);
-    }
-    if result.exit_code == 0 {
-        state.held().actions.insert(digest.hash.clone(), result.clone());
-    }
-    Ok(reapi::ExecuteResponse { result: Some(result), ..Default::default() })
-}
-
-/// Reads a stream of a command to its end; others may hear it meanwhile.
-async fn collect(state: &State, name: &str, mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
-    let mut all = Vec::new();
-    loop {
-        let length = stream.read_buf(&mut all).await.expect("a pipe can be read");
-        if let Some(heard) = state.held().streams.get_mut(name) {
-            *heard = (all.clone(), length == 0);
-        }
-        state.changed.notify_waiters();
-        if length == 0 {
-            return all;
-        }
-    }
+/// What an operation says of its state.
+fn metadata(operation: &operations::Operation) -> reapi::ExecuteOperationMetadata {
+    let value = operation.metadata.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
+    reapi::ExecuteOperationMetadata::decode(value).expect("metadata")
 }
 
 /// Makes a result say that another archive is its layer.
-fn replace_layer(state: &State, result: &mut reapi::ActionResult, layer: Vec<u8>) {
-    let digest = state.put(layer);
+fn replace_layer(storage: &Storage, result: &mut reapi::ActionResult, layer: &[u8]) {
+    let digest = storage.keep(layer).expect("kept");
     let name = format!("sha256:{}", digest.hash);
     let descriptor = format!(
         r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{name}","size":{}}}"#,
@@ -992,31 +575,11 @@ fn replace_layer(state: &State, result: &mut reapi::ActionResult, layer: Vec<u8>
     );
     let answer =
         format!(r#"{{"Done":{{"layer":{{"diff_id":"{name}","descriptor":{descriptor}}},"size":1}}}}"#);
-    let answer = state.put(answer.into_bytes());
+    let answer = storage.keep(answer.as_bytes()).expect("kept");
     let file = |path: &str, digest| reapi::OutputFile {
         path: path.into(),
         digest: Some(digest),
         ..Default::default()
     };
     result.output_files = vec![file("layer", digest), file("result.json", answer)];
-}
-
-/// Writes a tree of inputs.
-fn fetch(state: &State, root: Option<&reapi::Digest>, to: &Path) -> Result<(), rpc::Status> {
-    let size = root.map_or(0, |digest| digest.size_bytes);
-    let directory: reapi::Directory = state.message(root).map_err(|hash| missing(&hash, size))?;
-    for file in &directory.files {
-        let digest = file.digest.clone().unwrap_or_default();
-        if !state.has(&digest) {
-            return Err(missing(&digest.hash, digest.size_bytes));
-        }
-        let kept = state.kept(&digest, file.is_executable);
-        std::fs::hard_link(kept, to.join(&file.name)).expect("linked");
-    }
-    for child in &directory.directories {
-        let path = to.join(&child.name);
-        std::fs::create_dir(&path).expect("a directory");
-        fetch(state, child.digest.as_ref(), &path)?;
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Blobs over gRPC: services `ContentAddressableStorage` and `ByteStream`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::{bytestream as bytes, rpc};
@@ -10,7 +10,8 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::service::{Service, Streamed};
+use crate::hooks::Streamed;
+use crate::service::Service;
 use crate::storage::Writing;
 
 /// Bytes in one message of a stream.
@@ -41,7 +42,12 @@ impl ContentAddressableStorage for Service {
         request: Request<reapi::BatchUpdateBlobsRequest>,
     ) -> Result<Response<reapi::BatchUpdateBlobsResponse>, Status> {
         let mut responses = Vec::new();
-        for request in request.into_inner().requests {
+        let requests = request.into_inner().requests;
+        let (size, size_max) = (requests.iter().map(|r| r.data.len()).sum::<usize>(), self.batch_size_max());
+        if size_max.is_some_and(|max| size > max) {
+            return Err(Status::invalid_argument(format!("a batch of {size} bytes is too long")));
+        }
+        for request in requests {
             let kept = self.0.storage.keep(&request.data).map_err(|e| failed(&e))?;
             let code = match request.digest.as_ref() == Some(&kept) {
                 true => 0,
@@ -58,7 +64,7 @@ impl ContentAddressableStorage for Service {
         request: Request<reapi::BatchReadBlobsRequest>,
     ) -> Result<Response<reapi::BatchReadBlobsResponse>, Status> {
         let responses = request.into_inner().digests.into_iter().map(|digest| {
-            let data = self.0.storage.read(&digest);
+            let data = self.read_small(&digest);
             let code = if data.is_some() { 0 } else { Code::NotFound as i32 };
             let status = Some(rpc::Status { code, ..rpc::Status::default() });
             let data = data.unwrap_or_default();
@@ -100,6 +106,24 @@ impl ContentAddressableStorage for Service {
         _: Request<Streaming<reapi::RegisterChunkMappingRequest>>,
     ) -> Result<Response<reapi::RegisterChunkMappingResponse>, Status> {
         Err(Status::unimplemented("RegisterChunkMapping"))
+    }
+}
+
+impl Service {
+    /// Longest batch of blobs in bytes. `None` for no limit.
+    fn batch_size_max(&self) -> Option<usize> {
+        let max = self.capabilities().cache_capabilities.unwrap_or_default().max_batch_total_size_bytes;
+        usize::try_from(max).ok().filter(|max| *max > 0)
+    }
+
+    /// The bytes of a small blob, as a client is to have them.
+    fn read_small(&self, digest: &reapi::Digest) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if digest.size_bytes != 0 {
+            let mut reader = self.0.hooks.reader(self.0.storage.open_blob(digest)?);
+            reader.read_to_end(&mut bytes).ok()?;
+        }
+        Some(bytes)
     }
 }
 
@@ -158,22 +182,24 @@ impl bytes::byte_stream_server::ByteStream for Service {
             return Ok(Response::new(listen(output)));
         }
         let (is_compressed, digest) = resource(&request.resource_name)?;
-        let file = self.0.storage.open_blob(&digest).ok_or_else(|| Status::not_found("no such blob"))?;
-        let (sender, receiver) = mpsc::channel(4);
+        let mut file = self.0.storage.open_blob(&digest).ok_or_else(|| Status::not_found("no such blob"))?;
         let offset = u64::try_from(request.read_offset).unwrap_or_default();
+        file.seek(SeekFrom::Start(offset)).map_err(|e| failed(&e))?;
+        let reader = self.0.hooks.reader(file);
+        let (sender, receiver) = mpsc::channel(4);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = produce(file, offset, is_compressed, &sender) {
+            if let Err(error) = produce(reader, is_compressed, &sender) {
                 let _ = sender.blocking_send(Err(failed(&error)));
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(self.0.hooks.download(Box::pin(ReceiverStream::new(receiver)))))
     }
 
     async fn write(
         &self,
         request: Request<Streaming<bytes::WriteRequest>>,
     ) -> Result<Response<bytes::WriteResponse>, Status> {
-        let mut stream = request.into_inner();
+        let mut stream = self.0.hooks.upload(Box::pin(request.into_inner()));
         let mut upload = None;
         let mut expected = 0;
         while let Some(message) = stream.next().await {
@@ -204,24 +230,23 @@ impl bytes::byte_stream_server::ByteStream for Service {
 
     async fn query_write_status(
         &self,
-        _: Request<bytes::QueryWriteStatusRequest>,
+        request: Request<bytes::QueryWriteStatusRequest>,
     ) -> Result<Response<bytes::QueryWriteStatusResponse>, Status> {
-        Err(Status::not_found("uploads that broke are not kept"))
+        let uploaded = self.0.hooks.uploaded(&request.get_ref().resource_name);
+        let committed_size = uploaded.ok_or_else(|| Status::not_found("uploads that broke are not kept"))?;
+        Ok(Response::new(bytes::QueryWriteStatusResponse { committed_size, complete: false }))
     }
 }
 
-/// Sends a blob from an offset on.
+/// Sends what is read.
 fn produce(
-    mut file: std::fs::File,
-    offset: u64,
+    mut reader: Box<dyn Read + Send>,
     is_compressed: bool,
     sender: &mpsc::Sender<Result<bytes::ReadResponse, Status>>,
 ) -> io::Result<()> {
-    io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
-    let mut reader: Box<dyn Read> = match is_compressed {
-        true => Box::new(zstd::stream::read::Encoder::new(file, LEVEL)?),
-        false => Box::new(file),
-    };
+    if is_compressed {
+        reader = Box::new(zstd::stream::read::Encoder::new(reader, LEVEL)?);
+    }
     loop {
         let mut data = Vec::with_capacity(CHUNK_SIZE);
         let length = reader.by_ref().take(CHUNK_SIZE as u64).read_to_end(&mut data)?;

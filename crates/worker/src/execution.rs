@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{Semaphore, watch};
 use tonic::Code;
 
+use crate::hooks::Hooks;
 use crate::options::Options;
 use crate::storage::Storage;
 
@@ -32,16 +33,19 @@ pub type Output = (Arc<Vec<u8>>, bool);
 /// An execution under way, or one that has ended.
 #[derive(Clone)]
 pub struct Operation {
-    pub state: watch::Receiver<operations::Operation>,
+    pub(crate) state: watch::Receiver<operations::Operation>,
     /// Standard output and standard error.
-    pub output: [watch::Receiver<Output>; 2],
+    output: [watch::Receiver<Output>; 2],
     cancel: watch::Sender<bool>,
     number: u64,
+    /// The action, and whether results of the cache are left aside.
+    of: (reapi::Digest, bool),
 }
 
 /// Executes actions.
 pub struct Engine {
-    pub storage: Storage,
+    pub(crate) storage: Storage,
+    pub(crate) hooks: Box<dyn Hooks>,
     name: String,
     places: Semaphore,
     operations: Mutex<HashMap<String, Operation>>,
@@ -49,10 +53,16 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(storage: Storage, options: &Options) -> Engine {
+    /// An engine that has executed nothing yet.
+    pub fn new(storage: Storage, options: &Options, hooks: Box<dyn Hooks>) -> Engine {
         let places = Semaphore::new(options.jobs.max(1));
         let (operations, next) = Default::default();
-        Engine { storage, name: options.name.clone(), places, operations, next }
+        Engine { storage, hooks, name: options.name.clone(), places, operations, next }
+    }
+
+    /// The result of an action, if it may be used.
+    pub(crate) fn result(&self, action: &reapi::Digest) -> Option<reapi::ActionResult> {
+        self.storage.result(action).filter(|result| self.hooks.is_usable(&self.storage, result))
     }
 
     fn operations(&self) -> MutexGuard<'_, HashMap<String, Operation>> {
@@ -73,9 +83,15 @@ impl Engine {
 
     /// Ends an execution.
     pub fn cancel(&self, name: &str) {
+        self.hooks.cancelled(name);
         if let Some(operation) = self.operation(name) {
             let _ = operation.cancel.send(true);
         }
+    }
+
+    /// Forgets an execution, which goes on.
+    pub(crate) fn forget(&self, name: &str) {
+        self.operations().remove(name);
     }
 
     /// Ends all executions.
@@ -85,18 +101,22 @@ impl Engine {
         }
     }
 
-    /// Begins to execute an action.
+    /// Begins to execute an action, unless that is under way.
     pub fn execute(self: &Arc<Self>, action: reapi::Digest, skip_cache: bool) -> Operation {
+        let of = (action.clone(), skip_cache);
+        let ended = |operation: &Operation| operation.state.borrow().done || *operation.cancel.borrow();
+        if let Some(same) = self.operations().values().find(|other| other.of == of && !ended(other)) {
+            return same.clone();
+        }
         let number = self.next.fetch_add(1, Ordering::SeqCst);
         let name = format!("{number}-{}", action.hash);
         let (state, seen) = watch::channel(under_way(&name, Stage::Queued, ""));
         let (cancel, cancelled) = watch::channel(false);
         let (stdout, heard_stdout) = watch::channel(Output::default());
         let (stderr, heard_stderr) = watch::channel(Output::default());
-        let operation = Operation { state: seen, output: [heard_stdout, heard_stderr], cancel, number };
+        let operation = Operation { state: seen, output: [heard_stdout, heard_stderr], cancel, number, of };
         {
             let mut all = self.operations();
-            let ended = |operation: &Operation| operation.state.borrow().done;
             if all.len() >= ENDED_MAX {
                 let oldest = all.iter().filter(|(_, o)| ended(o)).min_by_key(|(_, o)| o.number);
                 if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
@@ -144,7 +164,7 @@ impl Running {
     ) -> Result<reapi::ExecuteResponse, rpc::Status> {
         let engine = self.engine.clone();
         let storage = &engine.storage;
-        if let Some(result) = storage.result(digest).filter(|_| !skip_cache) {
+        if let Some(result) = engine.result(digest).filter(|_| !skip_cache) {
             let result = Some(result);
             return Ok(reapi::ExecuteResponse { result, cached_result: true, ..Default::default() });
         }
@@ -152,14 +172,20 @@ impl Running {
         let command = action.command_digest.clone().unwrap_or_default();
         let command: reapi::Command = storage.message(&command).ok_or_else(|| missing(&command))?;
         let mut cancelled = self.cancelled.clone();
+        let placed = async {
+            engine.hooks.admit(&action).await?;
+            Ok(engine.places.acquire().await.expect("nobody closes it"))
+        };
         let _place = tokio::select! {
-            place = engine.places.acquire() => place.expect("nobody closes it"),
+            place = placed => place?,
             _ = cancelled.wait_for(|is_cancelled| *is_cancelled) => return Err(ended()),
         };
         let _ = self.state.send(executing(&self.name, &engine.name));
+        engine.hooks.begin(storage, &action);
         let directory = Directory::new(storage).map_err(|e| failed("make a directory", &e))?;
         fill(storage, &action.input_root_digest.clone().unwrap_or_default(), &directory.0, 0)?;
-        let result = self.process(&command, &directory.0).await?;
+        let mut result = self.process(&command, &directory.0).await?;
+        engine.hooks.ended(storage, &mut result);
         if result.exit_code == 0 && !action.do_not_cache {
             storage.note_result(digest, &result).map_err(|e| failed("note the result", &e))?;
         }
@@ -179,6 +205,7 @@ impl Running {
         process.stdout(Stdio::piped()).stderr(Stdio::piped());
         let named = command.environment_variables.iter();
         process.envs(named.map(|variable| (&variable.name, &variable.value)));
+        self.engine.hooks.starting(&mut process)?;
         // Another thread may start a process just while a program is written (ETXTBSY, execve(2)).
         let mut process = loop {
             match process.spawn() {
@@ -188,6 +215,7 @@ impl Running {
                 other => break other.map_err(|e| failed(&format!("start {program}"), &e))?,
             }
         };
+        self.engine.hooks.started(&mut process);
         let stdout = process.stdout.take().expect("piped");
         let stderr = process.stderr.take().expect("piped");
         let [told_stdout, told_stderr] = &self.output;

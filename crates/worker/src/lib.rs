@@ -1,5 +1,6 @@
-//! An engine of the Remote Execution API for one client: it speaks over a pair of streams, keeps blobs in a
-//! directory, and executes actions as processes of this machine.
+//! A small engine of the Remote Execution API: it keeps blobs in a directory, and executes actions as
+//! processes of this machine. [`serve`] has one client, at the other end of a pair of streams; [`routes`] are
+//! for whoever has a server of his own, as tests do, which let it fail by [`Hooks`].
 //!
 //! `crossdock build --worker ssh://HOST` starts it at the other end of ssh. It trusts its client, who may
 //! start programs there anyhow; the client verifies what it gets. The design is in `docs/dev/farm.md`.
@@ -9,6 +10,7 @@
 mod cas;
 mod execution;
 mod greeting;
+mod hooks;
 mod options;
 mod pipe;
 mod service;
@@ -21,8 +23,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+pub use execution::Engine;
 pub use greeting::Greeting;
+pub use hooks::{Forget, Hooks, Streamed};
 pub use options::Options;
+pub use service::routes;
+pub use storage::Storage;
 
 /// How long what nobody has used is kept.
 const UNUSED: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -33,7 +39,7 @@ const UNUSED: Duration = Duration::from_secs(3 * 24 * 3600);
 ///
 /// The directory cannot be used; threads cannot be started.
 pub fn serve(options: &Options) -> io::Result<()> {
-    let storage = storage::Storage::open(&options.directory)?;
+    let storage = Storage::open(&options.directory)?;
     storage.prune(UNUSED);
     // What it executes for clients of another CPU is itself.
     let executable = storage.keep_known_file(Path::new("/proc/self/exe"))?;
@@ -47,7 +53,7 @@ pub fn serve(options: &Options) -> io::Result<()> {
     out.write_all(greeting.line().as_bytes())?;
     out.flush()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let engine = Arc::new(execution::Engine::new(storage, options));
+    let engine = Arc::new(Engine::new(storage, options, Box::new(hooks::NoHooks)));
     let end = Arc::new(Notify::new());
     let result = runtime.block_on(async {
         let pipe = pipe::Pipe::new(end.clone());

@@ -1,7 +1,6 @@
 //! The rest of the API over gRPC: capabilities, the action cache, executions.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
@@ -11,54 +10,53 @@ use bazel_remote_apis::google::protobuf;
 use reapi::compressor::Value as Compressor;
 use reapi::digest_function::Value as DigestFunction;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::execution::{Engine, Operation};
+use crate::hooks::Streamed;
 use crate::pipe::Pipe;
 
 /// Longest message of a client, in bytes.
 const MESSAGE_MAX: usize = 16 << 20;
 
-pub type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
 /// The engine as services.
 #[derive(Clone)]
 pub struct Service(pub Arc<Engine>);
 
-/// Serves one connection until it ends.
-pub async fn serve(engine: Arc<Engine>, pipe: Pipe) -> io::Result<()> {
+/// All services of an engine.
+pub fn routes(engine: Arc<Engine>) -> Routes {
     let service = Service(engine);
     let storage =
         reapi::content_addressable_storage_server::ContentAddressableStorageServer::new(service.clone());
-    // No other connection comes, and the end of this one is told by the pipe.
-    let incoming = tokio_stream::once(Ok::<_, io::Error>(pipe)).chain(tokio_stream::pending());
-    Server::builder()
-        .add_service(reapi::capabilities_server::CapabilitiesServer::new(service.clone()))
+    Routes::new(reapi::capabilities_server::CapabilitiesServer::new(service.clone()))
         .add_service(storage.max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(bytes::byte_stream_server::ByteStreamServer::new(service.clone()))
         .add_service(reapi::action_cache_server::ActionCacheServer::new(service.clone()))
         .add_service(reapi::execution_server::ExecutionServer::new(service.clone()))
         .add_service(operations::operations_server::OperationsServer::new(service))
-        .serve_with_incoming(incoming)
-        .await
-        .map_err(io::Error::other)
 }
 
-#[tonic::async_trait]
-impl reapi::capabilities_server::Capabilities for Service {
-    async fn get_capabilities(
-        &self,
-        _: Request<reapi::GetCapabilitiesRequest>,
-    ) -> Result<Response<reapi::ServerCapabilities>, Status> {
+/// Serves one connection until it ends.
+pub async fn serve(engine: Arc<Engine>, pipe: Pipe) -> io::Result<()> {
+    // No other connection comes, and the end of this one is told by the pipe.
+    let incoming = tokio_stream::once(Ok::<_, io::Error>(pipe)).chain(tokio_stream::pending());
+    Server::builder().add_routes(routes(engine)).serve_with_incoming(incoming).await.map_err(io::Error::other)
+}
+
+impl Service {
+    /// What the engine can do.
+    pub fn capabilities(&self) -> reapi::ServerCapabilities {
         let sha256 = DigestFunction::Sha256 as i32;
-        Ok(Response::new(reapi::ServerCapabilities {
+        let update_enabled = true;
+        self.0.hooks.capabilities(reapi::ServerCapabilities {
             cache_capabilities: Some(reapi::CacheCapabilities {
                 digest_functions: vec![sha256],
                 action_cache_update_capabilities: Some(reapi::ActionCacheUpdateCapabilities {
-                    update_enabled: true,
+                    update_enabled,
                 }),
                 supported_compressors: vec![Compressor::Zstd as i32],
                 ..reapi::CacheCapabilities::default()
@@ -69,7 +67,29 @@ impl reapi::capabilities_server::Capabilities for Service {
                 ..reapi::ExecutionCapabilities::default()
             }),
             ..reapi::ServerCapabilities::default()
-        }))
+        })
+    }
+
+    /// Whether clients may note results.
+    fn may_update(&self) -> bool {
+        let cache = self.capabilities().cache_capabilities.unwrap_or_default();
+        cache.action_cache_update_capabilities.is_some_and(|update| update.update_enabled)
+    }
+
+    /// The states of an operation, as a client is to see them.
+    fn watch(&self, operation: Operation) -> Streamed<operations::Operation> {
+        let engine = self.0.clone();
+        self.0.hooks.states(Box::new(move |name| engine.forget(name)), watch(operation))
+    }
+}
+
+#[tonic::async_trait]
+impl reapi::capabilities_server::Capabilities for Service {
+    async fn get_capabilities(
+        &self,
+        _: Request<reapi::GetCapabilitiesRequest>,
+    ) -> Result<Response<reapi::ServerCapabilities>, Status> {
+        Ok(Response::new(self.capabilities()))
     }
 }
 
@@ -80,7 +100,7 @@ impl reapi::action_cache_server::ActionCache for Service {
         request: Request<reapi::GetActionResultRequest>,
     ) -> Result<Response<reapi::ActionResult>, Status> {
         let action = request.into_inner().action_digest.unwrap_or_default();
-        let found = self.0.storage.result(&action);
+        let found = self.0.result(&action);
         found.map(Response::new).ok_or_else(|| Status::not_found("no result"))
     }
 
@@ -88,6 +108,9 @@ impl reapi::action_cache_server::ActionCache for Service {
         &self,
         request: Request<reapi::UpdateActionResultRequest>,
     ) -> Result<Response<reapi::ActionResult>, Status> {
+        if !self.may_update() {
+            return Err(Status::permission_denied("only workers note results"));
+        }
         let request = request.into_inner();
         let (action, result) =
             (request.action_digest.unwrap_or_default(), request.action_result.unwrap_or_default());
@@ -108,7 +131,7 @@ impl reapi::execution_server::Execution for Service {
     ) -> Result<Response<Self::ExecuteStream>, Status> {
         let request = request.into_inner();
         let action = request.action_digest.unwrap_or_default();
-        Ok(Response::new(watch(self.0.execute(action, request.skip_cache_lookup))))
+        Ok(Response::new(self.watch(self.0.execute(action, request.skip_cache_lookup))))
     }
 
     async fn wait_execution(
@@ -116,7 +139,8 @@ impl reapi::execution_server::Execution for Service {
         request: Request<reapi::WaitExecutionRequest>,
     ) -> Result<Response<Self::WaitExecutionStream>, Status> {
         let operation = self.0.operation(&request.into_inner().name);
-        operation.map(|operation| Response::new(watch(operation))).ok_or_else(|| Status::not_found("unknown"))
+        let operation = operation.ok_or_else(|| Status::not_found("no such operation"))?;
+        Ok(Response::new(self.watch(operation)))
     }
 }
 

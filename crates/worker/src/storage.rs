@@ -125,13 +125,17 @@ impl Storage {
         fs::hard_link(program, to)
     }
 
-    /// The result of an action, if its files are here.
+    /// The result of an action, whether or not its files are here.
     pub fn result(&self, action: &reapi::Digest) -> Option<reapi::ActionResult> {
         let bytes = fs::read(self.root.join("results").join(hex(action)?)).ok()?;
-        let result = reapi::ActionResult::decode(bytes.as_slice()).ok()?;
+        reapi::ActionResult::decode(bytes.as_slice()).ok()
+    }
+
+    /// Whether the files of a result are here.
+    pub fn is_complete(&self, result: &reapi::ActionResult) -> bool {
         let digests = result.output_files.iter().filter_map(|file| file.digest.as_ref());
         let digests = digests.chain(&result.stdout_digest).chain(&result.stderr_digest);
-        digests.into_iter().all(|digest| digest.size_bytes == 0 || self.has(digest)).then_some(result)
+        digests.into_iter().all(|digest| digest.size_bytes == 0 || self.has(digest))
     }
 
     /// Notes the result of an action.
@@ -236,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_without_its_files_is_none() {
+    fn a_result_without_its_files_is_incomplete() {
         let directory = tempfile::tempdir().expect("a directory");
         let storage = Storage::open(directory.path()).expect("opened");
         let (action, file) = (storage.keep(b"action").expect("kept"), storage.keep(b"file").expect("kept"));
@@ -244,8 +248,9 @@ mod tests {
         let output = reapi::OutputFile { digest: Some(file.clone()), ..Default::default() };
         let result = reapi::ActionResult { output_files: vec![output], ..Default::default() };
         storage.note_result(&action, &result).expect("noted");
-        assert_eq!(storage.result(&action), Some(result));
+        assert_eq!(storage.result(&action).as_ref(), Some(&result));
+        assert!(storage.is_complete(&result));
         fs::remove_file(storage.path(&file).expect("a digest")).expect("removed");
-        assert_eq!(storage.result(&action), None);
+        assert!(!storage.is_complete(&result));
     }
 }

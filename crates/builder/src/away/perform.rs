@@ -64,7 +64,9 @@ impl Images for NoImages {
 
 /// Carries an order out. The layer is then a blob of the store.
 pub fn perform(store: &Store, order: &Order, inputs: &Inputs<'_>, events: &dyn Events) -> Answer {
+    let is_bare = sandbox::userns::is_bare();
     let emulator = |platform: &Platform| match inputs.emulator.is_file() {
+        _ if is_bare => Err("user namespaces are forbidden here, and emulators need one".to_string()),
         true => Ok(Emulator::at(&platform.architecture, inputs.emulator)),
         false => Err("no emulator came with the order".to_string()),
     };
@@ -86,6 +88,10 @@ pub fn perform(store: &Store, order: &Order, inputs: &Inputs<'_>, events: &dyn E
     let work = Work { engine: &engine, order, inputs };
     match work.run() {
         Ok(answer) => answer,
+        // It may have needed one of the emulators that it could not have.
+        Err(ErrorKind::Command { status, .. }) if is_bare && !order.emulated.is_empty() => Answer::Refused(
+            format!("the command fails ({status}) on a machine that forbids user namespaces, so emulators"),
+        ),
         Err(ErrorKind::Command { status, hint, .. }) => Answer::Failed { status, hint },
         Err(error) => Answer::Refused(error.to_string()),
     }
@@ -132,6 +138,11 @@ impl Work<'_, '_> {
         };
         let scratch = store.new_scratch()?;
         let mut spec = command.spec(engine, &order.platform, &lower, &scratch)?;
+        if sandbox::userns::is_bare() {
+            // In a user namespace nobody can make devices.
+            let mknod = sandbox::Capabilities::of("MKNOD").expect("a capability of Linux");
+            spec.security.capabilities = spec.security.capabilities.without(mknod);
+        }
         for mount in &order.mounts {
             let what = self.prepared(&mount.what, &mut kept)?;
             let mount = PreparedMount { what, target: mount.target.clone(), read_only: mount.read_only };

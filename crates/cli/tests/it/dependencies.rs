@@ -40,7 +40,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
         ],
     ),
     ("crossdock-register", &["sandbox", "platform"]),
-    ("crossdock-testkit", &["oci", "platform"]),
+    ("crossdock-testkit", &["worker", "oci", "platform"]),
     // The builder uses the emulator only as a process.
     ("crossdock-emu-guest", &[]),
     ("crossdock-emu-x64", &[]),
