@@ -23,6 +23,7 @@ pub(crate) struct Recorded {
 /// Where a layer is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[allow(clippy::large_enum_variant)] // few exist at a time, and matching without a box reads better
 pub(crate) enum Place {
     /// In an archive.
     Packed {

@@ -90,7 +90,8 @@ fn solved(store: &TempStore, graph: &Graph) -> Result<(BuiltImage, Vec<(String, 
     let result = solve(&environment, &settings, graph, &platform).map_err(|e| e.to_string())?;
     let mut told = steps.done.into_inner().expect("no panic elsewhere");
     told.sort();
-    Ok((result.0, told))
+    let written = result.0.write(&store).map_err(|e| e.to_string())?;
+    Ok((written, told))
 }
 
 /// Ids that files of these tests can have.

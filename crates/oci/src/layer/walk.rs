@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::layer::borrowed::{Borrowed, Lent};
 use crate::layer::tree::DEPTH_MAX;
-use crate::layer::whiteout::{is_image_xattr, is_opaque, is_whiteout};
+use crate::layer::whiteout::{WHITEOUT, is_image_xattr, is_opaque, is_whiteout};
 
 /// Something found by a walk.
 pub(crate) enum Item<'a> {
@@ -171,6 +171,13 @@ fn level(
             path.push(b'/');
         }
         path.extend_from_slice(name.as_bytes());
+        if name.as_bytes().starts_with(WHITEOUT) && !matches!(marks, Marks::None) {
+            let path = String::from_utf8_lossy(path).into_owned();
+            return Err(io::Error::other(format!(
+                "/{path}: in a layer, a name that begins with \".wh.\" marks a deletion (OCI image specification, \
+                 \"Whiteouts\"), so no file can have it: rename or remove it"
+            )));
+        }
         if let Some(lent) = &found.lent {
             visit(path, Item::Lent(lent))?;
         } else if is_whiteout(&found.stat) {

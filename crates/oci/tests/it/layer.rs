@@ -571,6 +571,20 @@ fn squashed_layers_are_one_in_overlay_form() {
     assert_eq!(squash(&again), of(&[".wh.gone", "back/.wh..wh..opq", "d/.wh.first"]));
 }
 
+/// Whoever unpacks the layer would take such a file for a deletion.
+#[test]
+fn no_file_of_a_layer_looks_like_a_deletion() {
+    let store = TempStore::new();
+    for name in [".wh.x", ".wh..wh..opq", ".wh."] {
+        let scratch = store.new_scratch().expect("made");
+        fs::create_dir(scratch.upper().join("d")).expect("made");
+        fs::write(scratch.upper().join("d").join(name), "x").expect("written");
+        let error = store.commit_layer(scratch, &LayerOptions::default()).expect_err("a bad name");
+        let error = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(error.contains(&format!("/d/{name}: ")) && error.contains("rename"), "{error}");
+    }
+}
+
 #[test]
 fn archives_are_the_same_whatever_made_the_tree() {
     let store = TempStore::new();
