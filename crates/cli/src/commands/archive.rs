@@ -1,5 +1,6 @@
 //! save and load.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crossdock_oci::archive::{Loaded, SaveItem};
 use crossdock_oci::media_type::Compression;
 use crossdock_oci::store::{ImageEntry, LayerOptions};
-use crossdock_oci::{Descriptor, Document, Store};
+use crossdock_oci::{Descriptor, Document, Reference, Store};
 use crossdock_platform::Platform;
 
 use super::convert::{Form, Types};
@@ -116,13 +117,21 @@ pub fn load(session: &Session, args: LoadArgs) -> Result<u8> {
     if loaded.is_empty() {
         bail!("{name} has no images");
     }
+    // An archive may have images of several platforms under one name.
+    let mut given: BTreeMap<&Reference, Vec<(Platform, Descriptor)>> = BTreeMap::new();
     for image in &loaded {
         let names = match (&own, image.references.is_empty()) {
             (Some(own), true) => std::slice::from_ref(own),
             _ => &image.references[..],
         };
         for reference in names {
-            store.name_loaded(image, reference)?;
+            let mut named = image.clone();
+            if !image.is_index {
+                let images = given.entry(reference).or_default();
+                images.extend(image.images.iter().cloned());
+                named.images.clone_from(images);
+            }
+            store.name_loaded(&named, reference)?;
             let platforms: Vec<String> =
                 image.images.iter().map(|(platform, _)| platform.to_string()).collect();
             match args.quiet {

@@ -405,9 +405,7 @@ pub fn tag(session: &Session, args: TagArgs) -> Result<u8> {
                     found.images.iter().map(|i| (i.platform.clone(), i.manifest.clone())).collect();
                 match &found.index {
                     Some(index) => store.put_index(target, index, &images)?,
-                    None => {
-                        images.iter().try_for_each(|(p, manifest)| store.put_image(target, p, manifest))?
-                    }
+                    None => store.replace_images(target, &images)?,
                 }
             }
         }

@@ -138,6 +138,34 @@ fn indexes_whose_name_is_given_away_stay_whole() {
     assert_eq!(listed, after, "lists that grow leave nothing behind");
 }
 
+/// A name means what was loaded, pulled or tagged last, and no image of an earlier meaning.
+#[test]
+fn a_name_means_what_it_was_given_last() {
+    let world = World::new();
+    let build = |platform: &str, what: &str, name: &str| {
+        let dockerfile = format!("FROM scratch\nCOPY <<EOF /f\n{what}\nEOF\n");
+        world.build(&dockerfile, &["--platform", platform, "-q", "-t", name]).ok().trim().to_string()
+    };
+    let platforms = |name: &str| {
+        let listed = world.run(&["images", name, "--format", "{{.Platform}}"]).ok();
+        listed.lines().map(str::to_string).collect::<Vec<_>>()
+    };
+    let arm = build("linux/arm64", "arm", "app");
+    world.run(&["save", "-o", "archive", "app"]).ok();
+    let registry = Registry::start(&world);
+    let remote = registry.image("app:1");
+    world.run(&["push", "app", &remote]).ok();
+    for again in [&["load", "-i", "archive"][..], &["tag", &arm, "app"]] {
+        build("linux/amd64", "amd", "app");
+        assert_eq!(platforms("app"), ["linux/amd64"]);
+        world.run(again).ok();
+        assert_eq!(platforms("app"), ["linux/arm64"], "{again:?}");
+    }
+    build("linux/amd64", "amd", &remote);
+    world.run(&["pull", "--platform", "linux/arm64", &remote]).ok();
+    assert_eq!(platforms(&remote), ["linux/arm64"]);
+}
+
 /// What was pulled before does not decide which image of an index is taken.
 #[test]
 fn the_best_platform_of_an_index_is_taken_whatever_is_here() {

@@ -40,15 +40,12 @@ pub struct Loaded {
 }
 
 impl Store {
-    /// Gives a loaded image or index a name.
+    /// Gives a loaded image or index a name, which means nothing else from then on.
     pub fn name_loaded(&self, loaded: &Loaded, reference: &Reference) -> Result<()> {
         if loaded.is_index {
             return self.put_index(reference, &loaded.target, &loaded.images);
         }
-        loaded
-            .images
-            .iter()
-            .try_for_each(|(platform, manifest)| self.put_image(reference, platform, manifest))
+        self.replace_images(reference, &loaded.images)
     }
 }
 

@@ -134,9 +134,7 @@ pub fn pull(client: &Client, store: &Store, reference: &Reference, options: &Pul
     if is_index {
         store.put_index(reference, &top, &named)?;
     } else {
-        for (platform, descriptor) in &named {
-            store.put_image(reference, platform, descriptor)?;
-        }
+        store.replace_images(reference, &named)?;
     }
     Ok(Pulled { index: is_index.then_some(top), images: named, bytes_moved })
 }
