@@ -242,6 +242,38 @@ fn platforms_live_side_by_side() {
 }
 
 #[test]
+fn an_index_is_shown_before_it_is_made() {
+    let world = World::new();
+    three(&world);
+    let registry = Registry::start(&world);
+    let (one, two) = (registry.image("one:1"), registry.image("two:1"));
+    world.run(&["push", "--platform", "linux/amd64", "m", &one]).ok();
+    world.run(&["push", "--platform", "linux/arm64", "m", &two]).ok();
+    let create = ["buildx", "imagetools", "create"];
+    let shown = world.run(&[&create[..], &["--dry-run", &one, &two]].concat()).ok();
+    let index: Value = serde_json::from_str(&shown).expect("JSON");
+    let cpus: Vec<&Value> = index["manifests"]
+        .as_array()
+        .expect("an index")
+        .iter()
+        .map(|entry| &entry["platform"]["architecture"])
+        .collect();
+    assert_eq!(cpus, ["amd64", "arm64"]);
+    // It is what would be made.
+    let made = registry.image("made:1");
+    world.run(&[&create[..], &["-t", &made, &one, &two]].concat()).ok();
+    assert_eq!(world.run(&["buildx", "imagetools", "inspect", "--raw", &made]).ok().trim(), shown.trim());
+    // One name alone is enough, also for copy.
+    let alone = world.run(&[&create[..], &["--dry-run", &made]].concat()).ok();
+    assert_eq!(
+        (alone.trim(), world.run(&["copy", "--dry-run", &made]).ok().trim()),
+        (shown.trim(), shown.trim())
+    );
+    world.run(&[&create[..], &[&one, &two]].concat()).fails_with(&["--tag NAME", "--dry-run"]);
+    world.run(&[&create[..], &["--dry-run", "oci:nowhere"]].concat()).fails_with(&["between registries"]);
+}
+
+#[test]
 fn docker_words_are_understood() {
     let world = World::with_base();
     world.file("Dockerfile", "FROM base\n");
