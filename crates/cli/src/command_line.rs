@@ -238,7 +238,7 @@ const ALIASES: &[(&[&str], &[&str])] = &[
     (&["builder", "du"], &["system", "df"]),
     (&["buildx", "version"], &["version"]),
     (&["buildx", "history", "ls"], &["report", "ls"]),
-    (&["buildx", "imagetools", "create"], &["copy"]),
+    (&["buildx", "imagetools", "create"], &["copy", "--only-sources"]),
     (&["container", "run"], &["run"]),
     (&["system", "info"], &["info"]),
 ];

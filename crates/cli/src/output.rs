@@ -147,6 +147,20 @@ pub fn seconds(time: &str) -> Option<i64> {
     time.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
 }
 
+/// A time in seconds since 1970 as Go prints times, in UTC: `2026-01-31 12:00:00 +0000 UTC`.
+pub fn go_time(seconds: i64) -> String {
+    shown_time(seconds, "%Y-%m-%d %H:%M:%S +0000 UTC")
+}
+
+/// A time in seconds since 1970 as RFC 3339 has it, in UTC.
+pub fn rfc_3339(seconds: i64) -> String {
+    shown_time(seconds, "%Y-%m-%dT%H:%M:%SZ")
+}
+
+fn shown_time(seconds: i64, format: &str) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap_or_default().strftime(format).to_string()
+}
+
 /// Asks before something is removed; false if the answer is no.
 pub fn confirmed(what: &str, force: bool) -> Result<bool> {
     if force {

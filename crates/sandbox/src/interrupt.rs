@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 ///
 /// The kernel cannot create a pipe or a thread; signals then have their default action.
 pub fn before_end_by_signal(tell: impl FnOnce(&'static str) + Send + 'static) -> io::Result<()> {
-    let pipe = SignalPipe::install(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
+    let pipe = SignalPipe::install(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP], false)?;
     let wait = move || {
         let mut byte = [0];
         while rustix::io::read(&pipe.read, &mut byte) != Ok(1) {

@@ -51,8 +51,8 @@ pub use interrupt::before_end_by_signal;
 pub use overlay::{LOWER_MAX, Upper};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{
-    Content, Descriptor, Images, Limit, Mount, MountKind, Network, PATH_DEFAULT, Programs, Root, Security,
-    Source, Spec, Uplink,
+    Content, Descriptor, Images, Limit, Mount, MountAttributes, MountKind, Network, PATH_DEFAULT, Programs,
+    Root, Security, Source, Spec, Uplink,
 };
 pub use stack::{Stack, can_stack, link_layers, overlay_fd, overlay_fd_legacy};
 pub use terminal::{Attach, run_attached};

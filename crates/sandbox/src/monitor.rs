@@ -27,7 +27,7 @@ use crate::host;
 use crate::idmap::IdMapping;
 use crate::images::{self, Reports};
 use crate::mountpoints::{self, Created, Plan, Wanted};
-use crate::mounts::{clone_tree, set_no_devices, set_read_only};
+use crate::mounts::{clone_tree, restrict, set_no_devices, set_read_only};
 use crate::network::{self, Connection};
 use crate::overlay::{self, Upper, forget_volatile};
 use crate::spec::{MountKind, Network, Root, Source, Spec};
@@ -138,6 +138,9 @@ fn run(
                 let directory = is_directory(&tree)?;
                 if mount.read_only {
                     set_read_only(tree.as_fd(), recursive)?;
+                }
+                for attributes in spec.mount_attributes.iter().filter(|of| of.target == mount.target) {
+                    restrict(tree.as_fd(), attributes.bits(), recursive)?;
                 }
                 (What::Tree(tree), directory)
             }

@@ -33,6 +33,13 @@ pub(crate) fn set_no_devices(mount: BorrowedFd<'_>) -> Result<(), Failure> {
         .failing(|| "make device files useless (needs Linux 5.12)".into())
 }
 
+/// Makes a detached mount refuse what attributes (`MOUNT_ATTR_...`) say, with those below it when
+/// `recursive`.
+pub(crate) fn restrict(mount: BorrowedFd<'_>, attributes: u64, recursive: bool) -> Result<(), Failure> {
+    sys::mount_set_attributes(mount, attributes, recursive)
+        .failing(|| "restrict a mount (needs Linux 5.12)".into())
+}
+
 /// Number of the mount that a path is on (Linux 5.8).
 pub(crate) fn mount_id(mount: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(statx(mount, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)

@@ -29,6 +29,8 @@ pub struct Spec {
     /// Mounts besides `/proc`, `/sys`, `/dev` and the generated files of `/etc`. Mounted by depth of target,
     /// so that parents come before children.
     pub mounts: Vec<Mount>,
+    /// What some of the mounts refuse besides writes.
+    pub mount_attributes: Vec<MountAttributes>,
     /// The command and its arguments. A command without `/` is looked up in `PATH` of `env`.
     #[serde(with = "bytes::list")]
     pub args: Vec<OsString>,
@@ -82,6 +84,7 @@ impl Spec {
             root,
             read_only_root: false,
             mounts: Vec::new(),
+            mount_attributes: Vec::new(),
             args: args.into_iter().map(Into::into).collect(),
             env: Vec::new(),
             cwd: PathBuf::from("/"),
@@ -217,6 +220,35 @@ pub struct Mount {
     pub target: PathBuf,
     /// Refuse writes.
     pub read_only: bool,
+}
+
+/// What a mount refuses besides writes, mount(8).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MountAttributes {
+    /// The mount's target.
+    #[serde(with = "bytes::path")]
+    pub target: PathBuf,
+    /// Bits and capabilities of files that change rights have no effect.
+    pub no_suid: bool,
+    /// Devices cannot be opened.
+    pub no_dev: bool,
+    /// Programs cannot be executed.
+    pub no_exec: bool,
+}
+
+impl MountAttributes {
+    /// Whether there is anything that the mount refuses.
+    pub fn refuse_something(&self) -> bool {
+        self.bits() != 0
+    }
+
+    /// As mount_setattr(2) takes them.
+    pub(crate) fn bits(&self) -> u64 {
+        let bit = |is_set: bool, bit: u64| if is_set { bit } else { 0 };
+        bit(self.no_suid, libc::MOUNT_ATTR_NOSUID)
+            | bit(self.no_dev, libc::MOUNT_ATTR_NODEV)
+            | bit(self.no_exec, libc::MOUNT_ATTR_NOEXEC)
+    }
 }
 
 /// What a [`Mount`] mounts.

@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Which side of [`clone_process`] this is.
 pub enum Cloned {
@@ -372,7 +372,29 @@ pub fn set_capabilities(bits: u64) -> io::Result<()> {
 
 static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 
-extern "C" fn note_signal(signal: c_int) {
+/// Whether a SIGWINCH that the terminal sends is noted.
+static HEEDS_WINDOW: AtomicBool = AtomicBool::new(false);
+
+/// Signals by which a terminal stops a process that it does not belong to, or on Ctrl-Z.
+const STOPS_OF_TERMINAL: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+extern "C" fn note_signal(signal: c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t.
+    let by_kernel = !info.is_null() && unsafe { (*info).si_code } == libc::SI_KERNEL;
+    if by_kernel && STOPS_OF_TERMINAL.contains(&signal) {
+        // Else a read from the terminal in the background would be restarted and refused without end.
+        // SAFETY: kill(2) and getpid(2) are async-signal-safe. errno is restored for the interrupted code.
+        unsafe {
+            let errno = libc::__errno_location();
+            let saved = *errno;
+            libc::kill(libc::getpid(), libc::SIGSTOP);
+            *errno = saved;
+        }
+        return;
+    }
+    if by_kernel && signal == libc::SIGWINCH && !HEEDS_WINDOW.load(Ordering::Relaxed) {
+        return;
+    }
     let descriptor = SIGNAL_PIPE.load(Ordering::Relaxed);
     if descriptor >= 0 {
         let byte = signal as u8;
@@ -387,6 +409,8 @@ extern "C" fn note_signal(signal: c_int) {
 }
 
 /// While this lives, the given signals are written as bytes to a pipe and do not have their default action.
+/// What a terminal itself sends differs for some: SIGTSTP, SIGTTIN and SIGTTOU stop this process as usual,
+/// and SIGWINCH counts only if the new size of the window matters.
 ///
 /// Process-wide, so only one may live at a time.
 pub struct SignalPipe {
@@ -397,13 +421,15 @@ pub struct SignalPipe {
 }
 
 impl SignalPipe {
-    /// Installs the handlers. Signals that are ignored stay ignored (`nohup`).
-    pub fn install(signals: &[c_int]) -> io::Result<SignalPipe> {
+    /// Installs the handlers. Signals that are ignored stay ignored (`nohup`). With `heeds_window` a change
+    /// of the terminal's size is noted as SIGWINCH.
+    pub fn install(signals: &[c_int], heeds_window: bool) -> io::Result<SignalPipe> {
         use rustix::pipe::{PipeFlags, pipe_with};
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         if SIGNAL_PIPE.compare_exchange(-1, write.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
+        HEEDS_WINDOW.store(heeds_window, Ordering::Relaxed);
         let mut pipe = SignalPipe { previous: Vec::new(), read, _write: write };
         for &signal in signals {
             // SAFETY: both structures are initialised; the handler only uses async-signal-safe calls.
@@ -415,7 +441,7 @@ impl SignalPipe {
                 }
                 let mut new: libc::sigaction = std::mem::zeroed();
                 new.sa_sigaction = note_signal as *const () as usize;
-                new.sa_flags = libc::SA_RESTART;
+                new.sa_flags = libc::SA_RESTART | libc::SA_SIGINFO;
                 libc::sigemptyset(&mut new.sa_mask);
                 if libc::sigaction(signal, &new, std::ptr::null_mut()) == 0 {
                     pipe.previous.push((signal, old));

@@ -27,9 +27,28 @@ pub struct Attach {
     pub terminal: bool,
 }
 
-/// Signals that are passed on to the command.
-const PASSED_ON: &[i32] =
-    &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
+/// Signals that are not passed on to the command: those that nobody can catch, those that docker keeps, too
+/// (docker-run(1), --sig-proxy), and those that tell of a fault of this process itself.
+const KEPT: [i32; 12] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGCHLD,
+    libc::SIGPIPE,
+    libc::SIGURG,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+];
+
+/// Signals that are passed on to the command, signal(7).
+fn passed_on() -> Vec<i32> {
+    let standard = (1..=31).filter(|signal| !KEPT.contains(signal));
+    standard.chain(libc::SIGRTMIN()..=libc::SIGRTMAX()).collect()
+}
 
 /// How many requests to end, by SIGINT or SIGTERM, a command may ignore: the next one kills it, as with
 /// docker's client.
@@ -52,11 +71,7 @@ const END_OF_INPUT: u8 = 4;
 ///
 /// Only one at a time in a process: signals and the terminal belong to the process.
 pub fn run_attached(spec: &Spec, attach: Attach) -> Result<ExitStatus, SandboxError> {
-    let mut signals = PASSED_ON.to_vec();
-    if attach.terminal {
-        signals.push(libc::SIGWINCH);
-    }
-    let signals = SignalPipe::install(&signals).doing(|| "catch signals".into())?;
+    let signals = SignalPipe::install(&passed_on(), attach.terminal).doing(|| "catch signals".into())?;
     if !attach.terminal {
         let stdin = if attach.stdin { Stream::Inherit } else { Stream::Null };
         let running = spawn(spec, Io { stdin, ..Io::inherit() })?;
@@ -335,7 +350,7 @@ impl Session<'_> {
         let Ok(count) = rustix::io::read(&self.signals.read, &mut buffer) else { return };
         for signal in buffer[..count].iter().map(|signal| i32::from(*signal)) {
             match signal {
-                libc::SIGWINCH => {
+                libc::SIGWINCH if self.outer.is_some() => {
                     let terminal = self.outer.as_ref().and_then(|outer| outer.terminal.as_ref());
                     if let (Some(terminal), Ok(size)) = (terminal, tcgetwinsize(rustix::stdio::stdin())) {
                         // The kernel notifies the programs on the terminal.

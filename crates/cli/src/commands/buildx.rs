@@ -89,7 +89,7 @@ pub fn buildx(session: &Session, command: BuildxCommand) -> Result<u8> {
             });
             match format.as_str() {
                 "json" => print(&row.to_string()),
-                template => print(&super::listing::filled(template, &row)?),
+                template => print(&super::listing::filled_json(template, &row)?),
             }
         }
         BuildxCommand::Ls { .. } => {

@@ -71,9 +71,12 @@ pub struct CopyArgs {
     /// A source in the repository of --tag, by its descriptor in a file
     #[arg(long = "file", value_name = "FILE", requires = "tags")]
     pub files: Vec<PathBuf>,
-    /// Print the manifest or index of the copy, and copy nothing
+    /// Print the manifest or index of the copy, and copy nothing; needs no destination
     #[arg(long)]
     pub dry_run: bool,
+    /// Of "docker buildx imagetools create": no name is a destination
+    #[arg(long, hide = true)]
+    pub only_sources: bool,
     /// More names of the image in a docker archive
     #[arg(long, value_name = "NAME[:TAG]")]
     pub additional_tag: Vec<String>,
@@ -178,7 +181,11 @@ pub fn accesses(
 pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
     let mut sources = args.names.iter().map(|text| Place::parse(text)).collect::<Result<Vec<_>>>()?;
     let mut targets = args.tags.iter().map(|text| Place::parse(text)).collect::<Result<Vec<_>>>()?;
-    if targets.is_empty() {
+    if targets.is_empty() && args.only_sources && !args.dry_run {
+        bail!("the index needs a name: give --tag NAME, or only print it with --dry-run");
+    }
+    let is_for_nothing = args.only_sources || (args.dry_run && sources.len() == 1);
+    if targets.is_empty() && !is_for_nothing {
         if sources.len() != 2 {
             bail!(
                 "copy needs a source and a destination; to make an index of several sources give --tag NAME"
@@ -199,6 +206,14 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
     let plan = plan(session, &args)?;
     if args.multi_arch.as_deref() == Some("index-only") {
         return index_only(&client, &sources, &targets, &args);
+    }
+    if targets.is_empty() {
+        let references: Option<Vec<&Reference>> = sources.iter().map(Place::reference).collect();
+        let (Some(from), false) = (references, plan.form.changes_something()) else {
+            bail!("{DRY_RUN_OF_REGISTRIES}")
+        };
+        print(&String::from_utf8_lossy(&assembled(&client, &from, &plan)?.top().bytes));
+        return Ok(0);
     }
     let mut digest = None;
     for to in &targets {
@@ -223,6 +238,14 @@ fn described(file: &Path) -> Result<Digest> {
     let own = value.get("containerimage.descriptor").unwrap_or(&value);
     let digest = own["digest"].as_str().with_context(|| format!("{}: it has no digest", shown()))?;
     digest.parse().with_context(shown)
+}
+
+const DRY_RUN_OF_REGISTRIES: &str =
+    "--dry-run and --annotation are for copies between registries, without another format";
+
+/// The copy of an image, or an index of several.
+fn assembled(client: &Client, from: &[&Reference], plan: &Plan) -> Result<Assembly> {
+    annotated(Assembly::of(client, from, &plan.platforms)?, &plan.annotations)
 }
 
 /// Sets annotations of an index and of its entries.
@@ -303,7 +326,7 @@ pub fn one(
     if let (Some(from), Some(to), false) = (references, to.reference(), plan.form.changes_something()) {
         let existing = append.then(|| client.head_manifest(to)).transpose()?.flatten();
         let from: Vec<&Reference> = existing.map(|_| to).into_iter().chain(from).collect();
-        let assembly = annotated(Assembly::of(client, &from, &plan.platforms)?, &plan.annotations)?;
+        let assembly = assembled(client, &from, plan)?;
         if plan.dry_run {
             print(&String::from_utf8_lossy(&assembly.top().bytes));
             return Ok(assembly.top().digest.clone());
@@ -323,7 +346,7 @@ pub fn one(
         return Ok(copied.digest);
     }
     if plan.dry_run || !plan.annotations.is_empty() {
-        bail!("--dry-run and --annotation are for copies between registries, without another format");
+        bail!("{DRY_RUN_OF_REGISTRIES}");
     }
     let ([from], false) = (sources, append) else {
         bail!(

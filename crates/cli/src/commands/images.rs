@@ -12,7 +12,7 @@ use crossdock_registry::transfer::{Platforms, PullOptions, PushOptions, push as 
 
 use super::attested::image_without_attestations;
 use super::convert::{self, Form, Types};
-use super::listing::{filled, formatted};
+use super::listing::{self, filled, formatted};
 use super::places::{self, Ways};
 use super::remote;
 use super::transports::{self, Place};
@@ -23,6 +23,7 @@ use crate::output::{self, print};
 use crate::progress::{Display, ProgressMode};
 use crate::session::Session;
 use crate::single_platform::SinglePlatformArgs;
+use crate::template::{Nil, Value};
 use crate::values;
 use crossdock_delivery::source::{self};
 
@@ -557,79 +558,158 @@ pub fn inspect(session: &Session, args: InspectArgs) -> Result<u8> {
             "--raw and --config need a transport, such as docker://NAME; see also \"crossdock manifest inspect\""
         );
     }
+    let template = args.format.as_deref().filter(|format| *format != "json");
+    template.map_or(Ok(()), listing::check)?;
     let store = session.store()?;
-    let mut all = Vec::new();
+    let (mut shown, mut errors) = (Vec::new(), Vec::new());
     for text in &args.images {
-        let found = source::find(&store, text, platform.as_ref())?;
-        // This machine's image comes first; a template shows only it, since users expect one line.
-        let first = match (source::choose(&found, text), found.images.first()) {
-            (Ok(first), _) | (Err(_), Some(first)) => first,
-            (Err(error), None) => return Err(error),
-        };
-        let others = found.images.iter().filter(|image| *image != first);
-        let is_alone = args.format.as_deref().is_some_and(|f| f != "json") && !args.all_platforms;
-        let names: Vec<&Reference> = found.reference.iter().chain(&found.names).collect();
-        for image in std::iter::once(first).chain(others.filter(|_| !is_alone)) {
-            let loaded = store.load_image(&image.manifest)?;
-            let config: serde_json::Value = serde_json::from_slice(&loaded.config_bytes)?;
-            let bytes = loaded.manifest.layers_size();
-            let platform = &image.platform;
-            all.push(serde_json::json!({
-                "Id": loaded.manifest.config.digest,
-                "RepoTags": names.iter().map(|name| name.familiar()).collect::<Vec<_>>(),
-                "RepoDigests": names.iter().map(|r| r.with_digest(image.manifest.digest.clone()).familiar()).collect::<Vec<_>>(),
-                "Platform": platform.to_string(),
-                "Os": platform.os,
-                "Architecture": platform.architecture,
-                "Variant": platform.variant,
-                "Created": loaded.config.created,
-                "Author": loaded.config.author,
-                "Config": config.get("config"),
-                "RootFS": {"Type": "layers", "Layers": loaded.config.rootfs.diff_ids},
-                "Size": bytes,
-                "Index": found.index,
-                "Descriptor": image.manifest,
-                "Manifest": loaded.manifest,
-                "History": loaded.config.history,
-            }));
+        match inspected(&store, text, platform.as_ref(), template.is_some() && !args.all_platforms) {
+            Ok(images) => shown.extend(images),
+            Err(error) => errors.push(error),
         }
     }
-    match args.format.as_deref() {
-        None | Some("json") => print(&serde_json::to_string_pretty(&all)?),
+    match template {
+        None => print(&serde_json::to_string_pretty(&shown)?),
         Some(template) => {
-            for image in &mut all {
-                complete(&mut image["Config"]);
-                print(&filled(template, image)?);
+            for image in &shown {
+                match filled(template, &for_templates(image)) {
+                    Ok(line) => print(&line),
+                    Err(error) => errors.push(error),
+                }
             }
         }
     }
-    Ok(0)
+    // What is there is shown, as by docker and podman.
+    errors.iter().for_each(output::print_error);
+    Ok(u8::from(!errors.is_empty()))
 }
 
-/// Adds the members that docker's configurations always have, so that templates may name them.
-fn complete(config: &mut serde_json::Value) {
-    use serde_json::json;
-    if !config.is_object() {
-        *config = json!({});
+/// The time of docker's for an image that has never been tagged.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// What `inspect` says of the images of a name, this machine's first; with `alone`, only of that one, since
+/// who gives a template expects one line. Members are docker's, then podman's, then our own.
+fn inspected(
+    store: &Store,
+    text: &str,
+    platform: Option<&Platform>,
+    alone: bool,
+) -> Result<Vec<serde_json::Value>> {
+    let found = source::find(store, text, platform)?;
+    let first = match (source::choose(&found, text), found.images.first()) {
+        (Ok(first), _) | (Err(_), Some(first)) => first,
+        (Err(error), None) => return Err(error),
+    };
+    let others = found.images.iter().filter(|image| *image != first && !alone);
+    let names: Vec<&Reference> = found.reference.iter().chain(&found.names).collect();
+    let familiar: Vec<String> = names.iter().map(|name| name.familiar()).collect();
+    let tagged = match names.first() {
+        Some(name) => store.image(name)?.and_then(|record| i64::try_from(record.updated).ok()),
+        None => None,
+    };
+    let mut all = Vec::new();
+    for image in std::iter::once(first).chain(others) {
+        let loaded = store.load_image(&image.manifest)?;
+        let config: serde_json::Value = serde_json::from_slice(&loaded.config_bytes)?;
+        let bytes = loaded.manifest.layers_size();
+        let platform = &image.platform;
+        // As in docker: that of the newest step, unless the image has one.
+        let comment = match config.get("comment").and_then(serde_json::Value::as_str) {
+            Some(comment) if !comment.is_empty() => Some(comment),
+            _ => loaded.config.history.last().and_then(|entry| entry.comment.as_deref()),
+        };
+        let digest = &image.manifest.digest;
+        let mut value = serde_json::json!({
+            "Id": loaded.manifest.config.digest,
+            "RepoTags": familiar,
+            "RepoDigests": names.iter().map(|r| r.with_digest(digest.clone()).familiar()).collect::<Vec<_>>(),
+            "Parent": "",
+            "Comment": comment.unwrap_or_default(),
+            "Created": loaded.config.created,
+            "DockerVersion": config.get("docker_version").and_then(|v| v.as_str()).unwrap_or_default(),
+            "Author": loaded.config.author.as_deref().unwrap_or_default(),
+            "Config": config.get("config"),
+            "Architecture": platform.architecture,
+            "Variant": platform.variant,
+            "Os": platform.os,
+            "OsVersion": loaded.config.os_version,
+            "Size": bytes,
+            "VirtualSize": bytes,
+            "GraphDriver": {"Data": null, "Name": "overlay"},
+            "RootFS": {"Type": "layers", "Layers": loaded.config.rootfs.diff_ids},
+            "Metadata": {"LastTagTime": tagged.map_or(NEVER.to_string(), output::rfc_3339)},
+            "Descriptor": image.manifest,
+            "Digest": digest,
+            "Labels": loaded.config.config.labels,
+            "Annotations": loaded.manifest.annotations,
+            "ManifestType": image.manifest.media_type,
+            "User": loaded.config.config.user,
+            "HealthCheck": config.pointer("/config/Healthcheck"),
+            "NamesHistory": familiar,
+            "Platform": platform.to_string(),
+            "Index": found.index,
+            "Manifest": loaded.manifest,
+            "History": loaded.config.history,
+        });
+        if let Some(members) = value.as_object_mut() {
+            // docker and podman leave these out if they are not set.
+            for name in ["Variant", "OsVersion", "HealthCheck"] {
+                if members.get(name).is_some_and(serde_json::Value::is_null) {
+                    members.remove(name);
+                }
+            }
+        }
+        all.push(value);
     }
-    let always = [
-        ("User", json!("")),
-        ("WorkingDir", json!("")),
-        ("StopSignal", json!("")),
-        ("Env", json!([])),
-        ("Cmd", json!([])),
-        ("Entrypoint", json!([])),
-        ("OnBuild", json!([])),
-        ("Shell", json!([])),
-        ("Labels", json!({})),
-        ("Volumes", json!({})),
-        ("ExposedPorts", json!({})),
-        ("Healthcheck", json!(null)),
-    ];
-    let map = config.as_object_mut().expect("made one above");
-    for (name, empty) in always {
-        map.entry(name).or_insert(empty);
+    Ok(all)
+}
+
+/// An image of `inspect` with what templates may name besides: the names of docker's structures, and members
+/// that are not set, with the zero values of docker's types.
+fn for_templates(image: &serde_json::Value) -> Value {
+    let mut value = Value::of(image);
+    for name in ["Variant", "OsVersion", "Created"] {
+        value.imply(name, Value::text(""));
     }
+    let nil = Value::Nil;
+    value.imply("HealthCheck", nil(Nil::Pointer));
+    let copies = [("ID", "Id"), ("Version", "DockerVersion")];
+    for (name, of) in copies {
+        let copy = value.member(of).cloned().unwrap_or(Value::NOTHING);
+        value.imply(name, copy);
+    }
+    if let Some(config) = value.member_mut("Config") {
+        if !matches!(config, Value::Structure(_)) {
+            *config = Value::Structure(Vec::new());
+        }
+        for name in ["User", "WorkingDir", "StopSignal", "Hostname", "Domainname", "Image"] {
+            config.imply(name, Value::text(""));
+        }
+        for name in ["Env", "Cmd", "Entrypoint", "OnBuild", "Shell"] {
+            config.imply(name, nil(Nil::List));
+        }
+        for name in ["Labels", "Volumes", "ExposedPorts"] {
+            config.imply(name, nil(Nil::Map));
+        }
+        config.imply("Healthcheck", nil(Nil::Pointer));
+        for name in
+            ["ArgsEscaped", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"]
+        {
+            config.imply(name, Value::Bool(false));
+        }
+        complete_healthcheck(config.member_mut("Healthcheck"));
+    }
+    complete_healthcheck(value.member_mut("HealthCheck"));
+    value
+}
+
+fn complete_healthcheck(check: Option<&mut Value>) {
+    let Some(check) = check else { return };
+    check.imply("Test", Value::Nil(Nil::List));
+    for name in ["Interval", "Timeout", "StartPeriod", "StartInterval"] {
+        check.imply(name, Value::Duration(0));
+    }
+    check.imply("Retries", Value::Int64(0));
 }
 
 pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
@@ -640,7 +720,8 @@ pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
     let loaded = store.load_image(&image.manifest)?;
     let mut sizes = loaded.manifest.layers.iter().map(|l| l.size);
     let mut rows = Vec::new();
-    for entry in &loaded.config.history {
+    let entries = &loaded.config.history;
+    for (n, entry) in entries.iter().enumerate() {
         let bytes = if entry.empty_layer == Some(true) { 0 } else { sizes.next().unwrap_or(0) };
         let by = entry.created_by.clone().unwrap_or_default();
         let is_table = args.format.starts_with("table");
@@ -648,21 +729,32 @@ pub fn history(session: &Session, args: HistoryArgs) -> Result<u8> {
             true => by,
             false => by.chars().take(59).chain(['…']).collect(),
         };
-        let comment = entry.comment.clone().unwrap_or_default();
-        rows.push(serde_json::json!({
-            "Created": entry.created, "CreatedBy": shown, "Size": bytes, "Comment": comment,
-        }));
-    }
-    if args.quiet {
         let id = &loaded.manifest.config.digest;
-        let shown = if args.no_trunc { id.to_string() } else { id.short().to_string() };
-        let missing = "<missing>".to_string();
-        std::iter::once(&shown).chain(std::iter::repeat(&missing)).take(rows.len()).for_each(|id| print(id));
-        return Ok(0);
+        // docker's word for what no image is recorded of.
+        let id = match (n + 1 == entries.len(), args.no_trunc) {
+            (false, _) => "<missing>".to_string(),
+            (true, true) => id.to_string(),
+            (true, false) => id.short().to_string(),
+        };
+        let names: Vec<String> = match n + 1 == entries.len() {
+            true => found.reference.iter().chain(&found.names).map(Reference::familiar).collect(),
+            false => Vec::new(),
+        };
+        let created = entry.created.as_deref();
+        rows.push(Value::of(&serde_json::json!({
+            "ID": id, "Created": created, "CreatedSince": listing::since(created),
+            "CreatedAt": created.and_then(output::seconds).map_or("N/A".to_string(), output::rfc_3339),
+            "CreatedBy": shown, "Size": size(bytes),
+            "Comment": entry.comment.clone().unwrap_or_default(), "Tags": names,
+        })));
     }
     // The newest entry first, as docker shows them.
     rows.reverse();
+    if args.quiet {
+        rows.iter().filter_map(|row| row.member("ID")).for_each(|id| print(&id.shown()));
+        return Ok(0);
+    }
     let table = "{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
-    formatted(&args.format, table, &rows, args.no_trunc)?;
+    formatted(&args.format, table, &rows)?;
     Ok(0)
 }

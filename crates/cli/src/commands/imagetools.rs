@@ -69,7 +69,7 @@ fn inspect(session: &Session, image: &str, raw: bool, format: Option<&str>) -> R
     let inspected = Inspected { store: &store, client, reference, bytes, descriptor };
     match format {
         None => inspected.text()?,
-        Some(template) => print(&listing::filled(template, &inspected.value(template)?)?),
+        Some(template) => print(&listing::filled_json(template, &inspected.value(template)?)?),
     }
     Ok(0)
 }

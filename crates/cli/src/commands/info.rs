@@ -5,7 +5,7 @@ use crossdock_oci::size::size;
 use crossdock_platform::Platform;
 use serde_json::{Value, json};
 
-use super::listing::filled;
+use super::listing::filled_json;
 use crate::builder::{NAME, platforms};
 use crate::output::print;
 use crate::session::Session;
@@ -90,7 +90,7 @@ pub fn info(session: &Session, args: &InfoArgs) -> Result<u8> {
 fn show(value: &Value, format: &str) -> Result<u8> {
     match format {
         "json" => print(&value.to_string()),
-        template => print(&filled(template, value)?),
+        template => print(&filled_json(template, value)?),
     }
     Ok(0)
 }

@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail};
 use crossdock_oci::size::size;
 use crossdock_oci::store::{ImageEntry, LoadedImage};
 use crossdock_oci::{Descriptor, Reference, Store};
-use serde_json::{Value, json};
+use serde_json::{Value as Json, json};
 
-use crate::output::{ago, print, say, seconds, table};
+use crate::output::{ago, go_time, print, say, seconds, table};
 use crate::session::Session;
+use crate::template;
 use crate::values::{self, age_seconds, switch};
 use crossdock_delivery::source;
 
@@ -207,12 +208,12 @@ pub fn images(session: &Session, args: ImagesArgs) -> Result<u8> {
         listed.iter().map(id).collect::<BTreeSet<_>>().iter().for_each(|id| print(id));
         return Ok(0);
     }
-    let rows = listed.iter().map(row).collect::<Result<Vec<_>>>()?;
+    let rows = listed.iter().map(|one| row(one, args.no_trunc)).collect::<Result<Vec<_>>>()?;
     let digests = if args.digests { "\t{{.Digest}}" } else { "" };
     let table = format!(
         "{{{{.Repository}}}}\t{{{{.Tag}}}}\t{{{{.Platform}}}}{digests}\t{{{{.ID}}}}\t{{{{.CreatedSince}}}}\t{{{{.Size}}}}"
     );
-    formatted(&args.format, &table, &rows, args.no_trunc)?;
+    formatted(&args.format, &table, &rows)?;
     Ok(0)
 }
 
@@ -221,7 +222,8 @@ fn shown_id(listed: &Listed, whole: bool) -> String {
     if whole { id.to_string() } else { id.short().to_string() }
 }
 
-fn row(listed: &Listed) -> Result<Value> {
+/// A row of the list: docker's members, which are also those of JSON, and podman's.
+fn row(listed: &Listed, whole: bool) -> Result<template::Value> {
     let (repository, tag) = match &listed.reference {
         None => ("<none>".to_string(), "<none>".to_string()),
         Some(reference) => {
@@ -231,44 +233,70 @@ fn row(listed: &Listed) -> Result<Value> {
             (repository.to_string(), reference.tag().unwrap_or("<none>").to_string())
         }
     };
-    Ok(json!({
+    let bytes = listed.image.manifest.size();
+    let created = listed.image.config.created.as_deref();
+    let row = json!({
         "Repository": repository, "Tag": tag, "Platform": listed.entry.platform.to_string(),
-        "ID": listed.image.manifest.config.digest, "Digest": listed.entry.manifest.digest,
-        "Index": listed.index.as_ref().map(|i| &i.digest), "Created": listed.image.config.created,
-        "Size": listed.image.manifest.size(),
-    }))
+        "ID": shown_id(listed, whole), "Digest": listed.entry.manifest.digest,
+        "Index": listed.index.as_ref().map(|i| &i.digest), "Created": created,
+        "CreatedSince": since(created), "CreatedAt": created.and_then(seconds).map_or("N/A".to_string(), go_time),
+        "Size": size(bytes), "VirtualSize": size(bytes), "SharedSize": "N/A", "UniqueSize": "N/A",
+        "Containers": "N/A",
+    });
+    let mut row = template::Value::of(&row);
+    let names: Vec<String> = listed.reference.iter().map(Reference::familiar).collect();
+    let more = json!({
+        "Id": shown_id(listed, whole), "Names": names, "RepoTags": names,
+        "Labels": listed.image.config.config.labels, "Dangling": listed.reference.is_none(),
+        "Os": listed.entry.platform.os, "Arch": listed.entry.platform.architecture,
+    });
+    if let template::Value::Structure(members) = template::Value::of(&more) {
+        members.into_iter().for_each(|member| row.imply(&member.name, member.value));
+    }
+    Ok(row)
 }
 
-/// The titles of docker's columns.
-const HEADS: [(&str, &str); 14] = [
+/// How long ago an RFC 3339 time was, in docker's words.
+pub fn since(created: Option<&str>) -> String {
+    created.and_then(seconds).map_or_else(|| "N/A".to_string(), ago)
+}
+
+/// The titles of docker's columns, and of podman's.
+const HEADS: [(&str, &str); 27] = [
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
     ("Platform", "PLATFORM"),
     ("ID", "IMAGE ID"),
+    ("Id", "IMAGE ID"),
     ("Digest", "DIGEST"),
+    ("Index", "INDEX"),
+    ("Created", "CREATED"),
     ("CreatedSince", "CREATED"),
     ("CreatedAt", "CREATED AT"),
     ("CreatedBy", "CREATED BY"),
     ("Size", "SIZE"),
+    ("VirtualSize", "SIZE"),
+    ("SharedSize", "SHARED SIZE"),
+    ("UniqueSize", "UNIQUE SIZE"),
+    ("Containers", "CONTAINERS"),
+    ("Names", "NAMES"),
+    ("RepoTags", "NAMES"),
+    ("Tags", "TAGS"),
+    ("Labels", "LABELS"),
+    ("Os", "OS"),
     ("Comment", "COMMENT"),
     ("Driver", "DRIVER"),
     ("Name", "VOLUME NAME"),
     ("Scope", "SCOPE"),
     ("Mountpoint", "MOUNTPOINT"),
+    ("Options", "OPTIONS"),
 ];
-
-/// Prints a list of images as [`formatted_rows`] does, with sizes, times and ids as docker shows them. With
-/// `whole`, ids are not shortened.
-pub fn formatted(format: &str, own: &str, rows: &[Value], whole: bool) -> Result<()> {
-    let rows: Vec<Value> = rows.iter().map(|row| for_people(row, whole)).collect();
-    formatted_rows(format, own, &rows)
-}
 
 /// Prints a list as `--format` says: `table`, with the tab-separated columns of `own`; `table` and a
 /// template; `json`; or a template.
-pub fn formatted_rows(format: &str, own: &str, rows: &[Value]) -> Result<()> {
+pub fn formatted(format: &str, own: &str, rows: &[template::Value]) -> Result<()> {
     if format == "json" {
-        rows.iter().for_each(|row| print(&row.to_string()));
+        rows.iter().for_each(|row| print(&row.json().to_string()));
         return Ok(());
     }
     let (template, is_table) = match format.strip_prefix("table") {
@@ -286,29 +314,28 @@ pub fn formatted_rows(format: &str, own: &str, rows: &[Value]) -> Result<()> {
         rows.iter().for_each(|row| print(row));
         return Ok(());
     }
-    let heads = Value::Object(HEADS.iter().map(|(name, head)| (name.to_string(), json!(head))).collect());
+    let heads = Json::Object(HEADS.iter().map(|(name, head)| (name.to_string(), json!(head))).collect());
+    let head = template::render_head(&template, &template::Value::of(&heads));
+    let head = head.with_context(|| format!("--format {template}"))?;
     let cells = |text: &str| text.split('\t').map(str::to_string).collect::<Vec<_>>();
-    let lines = std::iter::once(filled(&template, &heads)?).chain(rows);
+    let lines = std::iter::once(head).chain(rows);
     table(&lines.map(|line| cells(&line)).collect::<Vec<_>>());
     Ok(())
 }
 
-/// A row with sizes, times and ids as docker shows them.
-fn for_people(row: &Value, whole: bool) -> Value {
-    let mut row = row.clone();
-    let created = row["Created"].as_str().map(str::to_string);
-    let since = created.as_deref().and_then(seconds).map(ago);
-    row["CreatedSince"] = since.unwrap_or_else(|| "N/A".to_string()).into();
-    row["CreatedAt"] = created.into();
-    row["Size"] = row["Size"].as_u64().map(size).into();
-    if let Some(hex) = row["ID"].as_str().and_then(|id| id.strip_prefix("sha256:")).filter(|_| !whole) {
-        row["ID"] = hex[..hex.len().min(12)].to_string().into();
-    }
-    row
+/// Whether a text is a template of `--format`, whatever it is filled with.
+pub fn check(template: &str) -> Result<()> {
+    template::check(template).with_context(|| format!("--format {template}"))
 }
 
-pub fn filled(template: &str, value: &Value) -> Result<String> {
-    crate::template::render(template, value).with_context(|| format!("--format {template}"))
+/// A template of `--format` filled with a value.
+pub fn filled(template: &str, value: &template::Value) -> Result<String> {
+    template::render(template, value).with_context(|| format!("--format {template}"))
+}
+
+/// As [`filled`], with a value of JSON.
+pub fn filled_json(template: &str, value: &Json) -> Result<String> {
+    filled(template, &template::Value::of(value))
 }
 
 #[cfg(test)]

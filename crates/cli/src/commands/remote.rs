@@ -13,7 +13,7 @@ use crossdock_registry::transfer::Platforms;
 use crossdock_registry::{Client, NoProgress};
 use serde_json::{Value, json};
 
-use super::listing::filled;
+use super::listing::filled_json;
 use super::manifest::read_config;
 use super::places::{self, Ways};
 use super::transports::{self, Place};
@@ -113,7 +113,7 @@ pub fn inspect(
 fn show(value: &Value, format: Option<&str>) -> Result<u8> {
     match format {
         None | Some("json") => print(&serde_json::to_string_pretty(value)?),
-        Some(template) => print(&filled(template, value)?),
+        Some(template) => print(&filled_json(template, value)?),
     }
     Ok(0)
 }

@@ -162,7 +162,7 @@ fn df(session: &Session, args: &DfArgs) -> Result<u8> {
             });
             match format.as_str() {
                 "json" => print(&row.to_string()),
-                template => print(&listing::filled(template, &row)?),
+                template => print(&listing::filled_json(template, &row)?),
             }
         }
         return Ok(0);

@@ -9,9 +9,10 @@ use crossdock_oci::size::size;
 use crossdock_oci::store::{Volume, VolumeRemoval};
 use serde_json::{Value, json};
 
-use super::listing::{filled, formatted_rows};
-use crate::output::{confirmed, print, say};
+use super::listing::{self, formatted};
+use crate::output::{confirmed, print, print_error, say};
 use crate::session::Session;
+use crate::template;
 use crate::values::{age_seconds, random_id};
 
 #[derive(Subcommand)]
@@ -201,8 +202,8 @@ fn list(store: &Store, quiet: bool, filters: &[Filter], format: &str) -> Result<
         chosen.for_each(|volume| print(&volume.name));
         return Ok(0);
     }
-    let rows: Vec<Value> = chosen.map(described).collect();
-    formatted_rows(format, "{{.Driver}}\t{{.Name}}", &rows)?;
+    let rows: Vec<_> = chosen.map(|volume| template::Value::of(&described(volume))).collect();
+    formatted(format, "{{.Driver}}\t{{.Name}}", &rows)?;
     Ok(0)
 }
 
@@ -221,23 +222,29 @@ fn described(volume: &Volume) -> Value {
     })
 }
 
+/// Shows what is there, then says what is not.
 fn inspect(store: &Store, names: &[String], format: Option<&str>) -> Result<u8> {
-    let mut found = Vec::new();
+    format.map_or(Ok(()), listing::check)?;
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
     for name in names {
         match store.find_volume(name)? {
             Some(volume) => found.push(described(&volume)),
-            None => bail!("no volume {name}: \"crossdock volume ls\" lists them"),
+            None => errors.push(anyhow::anyhow!("no volume {name}: \"crossdock volume ls\" lists them")),
         }
     }
     match format {
         Some(template) => {
             for volume in &found {
-                print(&filled(template, volume)?);
+                match listing::filled_json(template, volume) {
+                    Ok(line) => print(&line),
+                    Err(error) => errors.push(error),
+                }
             }
         }
         None => print(&serde_json::to_string_pretty(&found)?),
     }
-    Ok(0)
+    errors.iter().for_each(print_error);
+    Ok(u8::from(!errors.is_empty()))
 }
 
 fn remove(store: &Store, names: Vec<String>, force: bool, all: bool) -> Result<u8> {

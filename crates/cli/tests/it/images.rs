@@ -242,6 +242,38 @@ fn platforms_live_side_by_side() {
 }
 
 #[test]
+fn an_index_is_shown_before_it_is_made() {
+    let world = World::new();
+    three(&world);
+    let registry = Registry::start(&world);
+    let (one, two) = (registry.image("one:1"), registry.image("two:1"));
+    world.run(&["push", "--platform", "linux/amd64", "m", &one]).ok();
+    world.run(&["push", "--platform", "linux/arm64", "m", &two]).ok();
+    let create = ["buildx", "imagetools", "create"];
+    let shown = world.run(&[&create[..], &["--dry-run", &one, &two]].concat()).ok();
+    let index: Value = serde_json::from_str(&shown).expect("JSON");
+    let cpus: Vec<&Value> = index["manifests"]
+        .as_array()
+        .expect("an index")
+        .iter()
+        .map(|entry| &entry["platform"]["architecture"])
+        .collect();
+    assert_eq!(cpus, ["amd64", "arm64"]);
+    // It is what would be made.
+    let made = registry.image("made:1");
+    world.run(&[&create[..], &["-t", &made, &one, &two]].concat()).ok();
+    assert_eq!(world.run(&["buildx", "imagetools", "inspect", "--raw", &made]).ok().trim(), shown.trim());
+    // One name alone is enough, also for copy.
+    let alone = world.run(&[&create[..], &["--dry-run", &made]].concat()).ok();
+    assert_eq!(
+        (alone.trim(), world.run(&["copy", "--dry-run", &made]).ok().trim()),
+        (shown.trim(), shown.trim())
+    );
+    world.run(&[&create[..], &[&one, &two]].concat()).fails_with(&["--tag NAME", "--dry-run"]);
+    world.run(&[&create[..], &["--dry-run", "oci:nowhere"]].concat()).fails_with(&["between registries"]);
+}
+
+#[test]
 fn docker_words_are_understood() {
     let world = World::with_base();
     world.file("Dockerfile", "FROM base\n");
@@ -329,7 +361,7 @@ fn formats_are_templates() {
     world.build("FROM base\nLABEL a=1 b=2\nENV X=y\nCMD [\"sh\", \"-c\", \"a b\"]\n", &["-t", "app:1"]).ok();
     let inspect = |format: &str| world.run(&["inspect", "-f", format, "app:1"]).ok();
     assert_eq!(inspect("{{.Config.Cmd}}"), "[sh -c a b]\n");
-    assert_eq!(inspect("{{json .Config.Entrypoint}} {{.Config.User}}|"), "[] |\n");
+    assert_eq!(inspect("{{json .Config.Entrypoint}} {{.Config.User}}|"), "null |\n");
     assert_eq!(inspect("{{range .Config.Env}}{{println .}}{{end}}"), "PATH=/bin\nX=y\n\n");
     assert_eq!(inspect("{{index .Config.Labels \"b\"}} {{.Os}}/{{.Architecture}}"), "2 linux/amd64\n");
     let all: Value = serde_json::from_str(&inspect("{{json .}}")).expect("JSON");
@@ -346,4 +378,86 @@ fn formats_are_templates() {
         "Architecture",
     ]);
     world.run(&["images", "--format", "pretty"]).fails_with(&["table, json, or a template"]);
+}
+
+#[test]
+fn templates_find_what_docker_and_podman_have() {
+    let world = World::with_base();
+    let dockerfile = "FROM base\nLABEL a=1\nHEALTHCHECK --interval=5s CMD true\nCMD [\"sh\"]\n";
+    world.build(dockerfile, &["-t", "app:1"]).ok();
+    let inspect = |format: &str| world.run(&["inspect", "-f", format, "app:1"]).ok();
+    let id = world.inspect("app:1")["Id"].as_str().expect("text").to_string();
+    assert_eq!(inspect("{{printf \"%.12s\" (slice .Id 7)}}"), format!("{}\n", &id[7..19]));
+    assert_eq!(inspect("{{.ID}}"), format!("{id}\n"));
+    assert_eq!(inspect("{{.Os}}/{{.Architecture}}/{{.Variant}}"), "linux/amd64/\n");
+    assert_eq!(inspect("{{.Author}}|{{json .Variant}}|{{json .Config.Volumes}}"), "|\"\"|null\n");
+    assert_eq!(inspect("{{.Config.Labels.a}} {{.Config.Labels.nope}}"), "1 <no value>\n");
+    assert_eq!(
+        inspect(
+            "{{.Config.Healthcheck.Interval}} {{.HealthCheck.Timeout}} {{json .Config.Healthcheck.Interval}}"
+        ),
+        "5s 0s 5000000000\n"
+    );
+    let docker = "{{.Parent}}|{{.DockerVersion}}|{{.GraphDriver.Name}}|{{.VirtualSize}}|{{.Config.Image}}";
+    assert_eq!(inspect(docker), format!("||overlay|{}|\n", world.inspect("app:1")["Size"]));
+    let comment =
+        world.inspect("app:1")["History"].as_array().expect("a list").last().expect("a step")["comment"]
+            .clone();
+    assert_eq!(inspect("{{.Comment}}"), format!("{}\n", comment.as_str().unwrap_or_default()));
+    // A name was given a moment ago: this is no year of the zero time.
+    assert!(!inspect("{{.Metadata.LastTagTime}}").starts_with("0001"));
+    let manifest = world.inspect("app:1")["Descriptor"]["digest"].as_str().expect("text").to_string();
+    assert_eq!(inspect("{{.Digest}} {{.Labels.a}} {{.User}}"), format!("{manifest} 1 \n"));
+    assert!(inspect("{{.ManifestType}}").starts_with("application/vnd."));
+    // The base has no health check: as in docker, its members cannot be asked for, itself can.
+    let ask = |format: &str| world.run(&["inspect", "-f", format, "base"]);
+    assert_eq!(ask("{{.Config.Healthcheck}}{{if .Config.Healthcheck}}x{{end}}").ok(), "<nil>\n");
+    ask("{{.Config.Healthcheck.Interval}}")
+        .fails_with(&["no \"Interval\"", ".Config.Healthcheck is not set"]);
+    // docker's JSON has no such members, nor has the image.
+    let all: Value = serde_json::from_str(&inspect("{{json .}}")).expect("JSON");
+    assert!(all.get("ID").is_none() && all["Config"].get("Volumes").is_none(), "{all}");
+    assert!(world.inspect("app:1").get("Variant").is_none());
+
+    let row = world.run(&["images", "--format", "{{.Id}} {{.ID}} {{.VirtualSize}} {{.SharedSize}} {{.UniqueSize}} {{.Containers}} {{.Names}} {{.Labels.a}}", "app"]);
+    let size = world.run(&["images", "--format", "{{.Size}}", "app"]).ok();
+    let short = &id[7..19];
+    assert_eq!(row.ok(), format!("{short} {short} {} N/A N/A N/A [app:1] 1\n", size.trim()));
+    let at = world.run(&["images", "--format", "{{.CreatedAt}}", "app"]).ok();
+    assert!(at.ends_with(" +0000 UTC\n"), "{at}");
+    let table = world.run(&["images", "--format", "table {{lower .Repository}}\\t{{json .Tag}}", "app"]).ok();
+    assert_eq!(table, "REPOSITORY   TAG\napp          \"1\"\n");
+
+    // The example of docker's manual.
+    let history = world.run(&["history", "--format", "{{.ID}}: {{.CreatedSince}}", "app:1"]).ok();
+    let lines: Vec<&str> = history.lines().collect();
+    assert!(lines[0].starts_with(&format!("{short}: ")), "{history}");
+    assert!(lines.len() > 1 && lines[1..].iter().all(|line| line.starts_with("<missing>: ")), "{history}");
+    assert_eq!(world.run(&["history", "-q", "app:1"]).ok().lines().count(), lines.len());
+}
+
+#[test]
+fn inspect_shows_what_is_there_and_then_says_what_is_not() {
+    let world = World::with_base();
+    let ran = world.run(&["inspect", "absent", "base", "gone"]);
+    assert_eq!(ran.code, Some(1));
+    let shown: Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!((shown.as_array().map(Vec::len), &shown[0]["RepoTags"][0]), (Some(1), &"base:latest".into()));
+    assert!(
+        ran.err.contains("no image absent:latest") && ran.err.contains("no image gone:latest"),
+        "{}",
+        ran.err
+    );
+    let ran = world.run(&["inspect", "-f", "{{.Os}}", "base", "absent", "base"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), "linux\nlinux\n"));
+    let ran = world.run(&["inspect", "absent"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), "[]\n"));
+    // What is wrong with the template is said once.
+    let ran = world.run(&["inspect", "-f", "{{nope}}", "base", "base"]);
+    assert_eq!((ran.code, ran.err.matches("there is no function nope").count()), (Some(1), 1), "{}", ran.err);
+
+    world.run(&["volume", "create", "v"]).ok();
+    let ran = world.run(&["volume", "inspect", "absent", "v", "-f", "{{.Name}} {{.Labels.x}}"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), "v <no value>\n"), "{}", ran.err);
+    assert!(ran.err.contains("no volume absent"), "{}", ran.err);
 }

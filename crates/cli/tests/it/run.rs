@@ -181,6 +181,38 @@ fn signals_are_passed_on() {
     }
 }
 
+#[test]
+fn all_signals_but_a_few_are_passed_on() {
+    let world = World::with_base();
+    let script = "for n in WINCH CONT TSTP TTIN TTOU ALRM USR2 QUIT VTALRM PROF IO PWR XCPU 34 64; do \
+        trap \"echo got $n\" $n; done; trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done";
+    let mut running = world.crossdock(&["run", "base", "sh", "-c", script]).start();
+    running.until_out("ready\n");
+    let pid = running.0.id().to_string();
+    for name in [
+        "WINCH", "CONT", "TSTP", "TTIN", "TTOU", "ALRM", "USR2", "QUIT", "VTALRM", "PROF", "IO", "PWR",
+        "XCPU",
+    ] {
+        kill(name, &pid);
+        running.until_out(&format!("got {name}\n"));
+    }
+    for number in ["34", "64"] {
+        kill(number, &pid);
+        running.until_out(&format!("got {number}\n"));
+    }
+    // docker keeps these, too.
+    kill("URG", &pid);
+    kill("PIPE", &pid);
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().code(), Some(5));
+}
+
+fn kill(signal: &str, pid: &str) {
+    let line = format!("kill -{signal} {pid}");
+    let sent = std::process::Command::new("sh").args(["-c", &line]).status().expect("sh runs");
+    assert!(sent.success(), "{signal}");
+}
+
 /// Counts the processes whose command line contains `text`.
 fn processes_with(text: &str) -> usize {
     let all = std::fs::read_dir("/proc").expect("a directory").filter_map(Result::ok);

@@ -106,3 +106,79 @@ fn the_file_of_the_id() {
     assert!(refused(&world, &["--cidfile", &file]).contains("the file exists"));
     assert_eq!(std::fs::read_to_string(&file).expect("kept"), id);
 }
+
+#[test]
+fn programs_with_arguments_instead_of_the_entrypoint() {
+    let world = World::with_base();
+    let run =
+        |program: &str, rest: &[&str]| world.run(&[&["run", "--entrypoint", program, "base"], rest].concat());
+    assert_eq!(run("[\"echo\", \"a  b\"]", &["c"]).ok(), "a  b c\n");
+    assert_eq!(run("[]", &["echo", "d"]).ok(), "d\n");
+    assert_eq!(run("echo", &["e"]).ok(), "e\n");
+    // This is no list of words, so it is the name of a program.
+    let ran = run("[\"echo\", 1]", &[]);
+    assert_eq!(ran.code, Some(127), "{}", ran.err);
+}
+
+#[test]
+fn the_host_name_is_in_the_environment() {
+    let world = World::with_base();
+    assert_eq!(out(&world, &["-h", "box"], "echo $HOSTNAME; hostname"), "box\nbox\n");
+    let own = out(&world, &[], "test \"$HOSTNAME\" = \"$(hostname)\" && echo same");
+    assert_eq!(own, "same\n");
+    assert_eq!(out(&world, &["-e", "HOSTNAME=mine", "-h", "box"], "echo $HOSTNAME"), "mine\n");
+}
+
+#[test]
+fn sizes_in_memory_are_bytes_or_percent() {
+    let world = World::with_base();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").expect("readable");
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).expect("a line");
+    let total: u64 = total.trim().trim_end_matches(" kB").parse().expect("a number");
+    let script = "df -k /x | tail -1 | tr -s ' ' | cut -d' ' -f2";
+    for options in [&["--tmpfs", "/x:size=10%"][..], &["--mount", "type=tmpfs,dst=/x,tmpfs-size=10%"]] {
+        let size: u64 = out(&world, options, script).trim().parse().expect("a number");
+        assert!(size.abs_diff(total / 10) < 64, "{options:?}: {size} of {total}");
+    }
+    assert!(refused(&world, &["--tmpfs", "/x:size=a%"]).contains("not a size"));
+    assert!(refused(&world, &["--tmpfs", "/x:size=%"]).contains("not a size"));
+}
+
+#[test]
+fn volumes_refuse_and_keep_what_their_options_say() {
+    let world = World::with_base();
+    world.file("v/f", "host\n");
+    let volume = |options: &str| format!("{}:/v:{options}", world.text("context/v"));
+    let program = "cp /bin/busybox /v/busybox; /v/busybox echo ran 2>/dev/null || echo refused";
+    assert_eq!(out(&world, &["-v", &volume("noexec")], program), "refused\n");
+    assert_eq!(out(&world, &["-v", &volume("noexec,exec")], program), "ran\n");
+    let flags = "grep ' /v ' /proc/self/mountinfo | cut -d' ' -f6";
+    let shown = out(&world, &["-v", &volume("ro,nosuid,nodev,noexec,z")], flags);
+    for flag in ["ro", "nosuid", "nodev", "noexec"] {
+        assert!(shown.trim().split(',').any(|word| word == flag), "no {flag} in {shown}");
+    }
+    let mount = format!("type=bind,src={},dst=/v,noexec,relabel=shared,U=false", world.text("context/v"));
+    assert_eq!(out(&world, &["--mount", &mount], program), "refused\n");
+    assert_eq!(out(&world, &["-v", "named:/v:nosuid,noexec"], program), "refused\n");
+
+    // What is written over the directory goes with the container.
+    let script = "cat /v/f; echo new > /v/f; rm -f /v/busybox; touch /v/more; cat /v/f";
+    assert_eq!(out(&world, &["-v", &volume("O")], script), "host\nnew\n");
+    assert_eq!(std::fs::read_to_string(world.path("context/v/f")).expect("kept"), "host\n");
+    assert!(!world.path("context/v/more").exists() && world.path("context/v/busybox").exists());
+
+    for word in ["rprivate", "private", "rslave", "slave", "rshared", "shared"] {
+        let ran = world.run(&["run", "-v", &volume(word), "base", "cat", "/v/f"]);
+        assert_eq!(ran.err.contains("does nothing"), !word.ends_with("private"), "{}", ran.err);
+        assert_eq!(ran.ok(), "host\n");
+    }
+    assert!(refused(&world, &["-v", &volume("U")]).contains("chown -R USER TARGET"));
+    assert!(refused(&world, &["-v", &volume("nosuch")]).contains("unknown option nosuch"));
+
+    let image = |more: &str| format!("type=image,src=base,dst=/i{more}");
+    let script = "(echo x > /i/x) 2>/dev/null && cat /i/x || echo refused";
+    assert_eq!(out(&world, &["--mount", &image("")], script), "refused\n");
+    assert_eq!(out(&world, &["--mount", &image(",rw=false")], script), "refused\n");
+    assert_eq!(out(&world, &["--mount", &image(",rw")], script), "x\n");
+    assert_eq!(world.sh("base", "ls /x 2>/dev/null"), "");
+}

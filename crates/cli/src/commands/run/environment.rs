@@ -24,12 +24,19 @@ pub struct EnvironmentArgs {
 /// than 6 MiB (execve(2)).
 const ENV_FILE_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
-/// The environment: a search path, the image's, the proxies, and what the options say.
+/// What the environment says of the container.
+pub struct Surroundings<'a> {
+    pub hostname: &'a str,
+    pub has_terminal: bool,
+    /// Variables for proxies, and their values.
+    pub proxies: Vec<(String, String)>,
+}
+
+/// The environment: a search path, the host name, the image's, the proxies, and what the options say.
 pub fn environment(
     image: &LoadedImage,
     args: &EnvironmentArgs,
-    has_terminal: bool,
-    proxies: Vec<(String, String)>,
+    of: Surroundings<'_>,
 ) -> Result<Vec<OsString>> {
     // A name that is set again moves to the end.
     let mut env: BTreeMap<usize, OsString> = BTreeMap::new();
@@ -43,11 +50,12 @@ pub fn environment(
         env.insert(place, entry);
     };
     set(OsString::from("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
-    if has_terminal {
+    set(OsString::from(format!("HOSTNAME={}", of.hostname)));
+    if of.has_terminal {
         set(OsString::from("TERM=xterm"));
     }
     image.config.config.env.iter().for_each(|entry| set(OsString::from(entry)));
-    proxies.into_iter().for_each(|(name, value)| set(OsString::from(format!("{name}={value}"))));
+    of.proxies.into_iter().for_each(|(name, value)| set(OsString::from(format!("{name}={value}"))));
     let mut given = |entry: &std::ffi::OsStr| {
         if entry.as_bytes().contains(&b'=') {
             set(entry.to_owned());

@@ -62,7 +62,7 @@ pub struct RunArgs {
     pub user: Option<String>,
     #[command(flatten)]
     pub mounts: MountArgs,
-    /// Program instead of the image's ENTRYPOINT
+    /// Program instead of the image's ENTRYPOINT; with arguments as a list of JSON, such as '["sh", "-c"]'
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
     /// Network: host, private or none
@@ -181,13 +181,18 @@ fn run_image(session: &Session, mut args: RunArgs) -> Result<u8> {
         Root::Overlay { lower: lower.clone(), upper: scratch.upper(), work: scratch.work(), volatile: true };
     let mut spec = Spec::new(root, command(&loaded, &args)?);
     let process = &loaded.config.config;
-    spec.env = environment(&loaded, &args.environment, args.tty, session.container_proxies())?;
     spec.cwd = PathBuf::from(args.workdir.as_deref().unwrap_or(match process.working_dir.as_str() {
         "" => "/",
         directory => directory,
     }));
     spec.user = args.user.clone().unwrap_or_else(|| process.user.clone());
     spec.hostname = args.hostname.clone().unwrap_or_else(|| manifest.digest.short().to_string());
+    let surroundings = environment::Surroundings {
+        hostname: &spec.hostname,
+        has_terminal: args.tty,
+        proxies: session.container_proxies(),
+    };
+    spec.env = environment(&loaded, &args.environment, surroundings)?;
     spec.network = network(&args.network)?;
     if let (Network::Private(_), Some(ports)) = (spec.network, args.publish.first()) {
         bail!(
@@ -219,6 +224,7 @@ fn run_image(session: &Session, mut args: RunArgs) -> Result<u8> {
         Surroundings { store: &store, layers: &lower, single_id: session.single_id(), image: &other };
     let mounts = mounts(&args.mounts, &declared, &surroundings)?;
     spec.mounts = mounts.list.clone();
+    spec.mount_attributes = mounts.attributes.clone();
     spec.control_group = args.limits.group()?;
     tell_what_is_not_done(session, &args, &spec);
     let choice = values::emulator_choice(&args.emulator)?;
@@ -320,7 +326,11 @@ fn command(image: &LoadedImage, args: &RunArgs) -> Result<Vec<OsString>> {
     let mut line = match &args.entrypoint {
         // An empty --entrypoint removes the image's.
         Some(program) if program.is_empty() => Vec::new(),
-        Some(program) => vec![OsString::from(program)],
+        // podman-run(1): a list of JSON has arguments, too.
+        Some(program) => match serde_json::from_str::<Vec<String>>(program) {
+            Ok(words) => words.into_iter().map(OsString::from).collect(),
+            Err(_) => vec![OsString::from(program)],
+        },
         None => words(&process.entrypoint),
     };
     if !args.command().is_empty() {

@@ -10,8 +10,8 @@ use crossdock_builder::files::tree::{Tree, open_in_root};
 use crossdock_builder::solver::view::View;
 use crossdock_dockerfile::values::{bytes, csv};
 use crossdock_oci::Store;
-use crossdock_oci::store::{TemporaryDirectory, VolumeUse, is_volume_name};
-use crossdock_sandbox::{Mount, MountKind, Source};
+use crossdock_oci::store::{Scratch, TemporaryDirectory, VolumeUse, is_volume_name};
+use crossdock_sandbox::{Mount, MountAttributes, MountKind, Source};
 use rustix::fs::{Mode, OFlags};
 
 use crate::output::say;
@@ -21,7 +21,7 @@ use crate::values::switch;
 pub struct MountArgs {
     /// Bind a directory or file, or a volume by its name: SOURCE:TARGET[:ro]; TARGET alone is an empty volume
     /// that ends with the container
-    #[arg(short, long = "volume", value_name = "[SOURCE:]TARGET[:ro]")]
+    #[arg(short, long = "volume", value_name = "[SOURCE:]TARGET[:OPTIONS]")]
     pub volumes: Vec<String>,
     /// Mounts: type=bind|volume|image|tmpfs,source=...,target=...[,readonly]
     #[arg(long = "mount", value_name = "SPEC")]
@@ -38,6 +38,8 @@ pub struct MountArgs {
 #[derive(Default)]
 pub struct Mounts {
     pub list: Vec<Mount>,
+    pub attributes: Vec<MountAttributes>,
+    scratches: Vec<Scratch>,
     volumes: Vec<VolumeUse>,
     directories: Vec<TemporaryDirectory>,
     images: Vec<View>,
@@ -102,16 +104,22 @@ impl Mounts {
             [source, target, options] => (source, target, options),
             _ => bail!("--volume {text}: the form is [SOURCE:]TARGET[:ro]"),
         };
-        let (mut read_only, mut filled) = (false, true);
+        let (mut read_only, mut filled, mut recursive, mut is_overlay) = (false, true, true, false);
+        let mut attributes = attributes_of(target);
         for option in options.split(',').filter(|o| !o.is_empty()) {
             match option {
                 "ro" | "readonly" => read_only = true,
                 "nocopy" => filled = false,
-                "rw" | "copy" | "z" | "Z" | "cached" | "delegated" | "consistent" | "rprivate"
-                | "private" | "rbind" => {}
+                "bind" => recursive = false,
+                "O" => is_overlay = true,
+                "U" => bail!("--volume {text}: {OWNERS_STAY}"),
+                "rw" | "copy" | "z" | "Z" | "cached" | "delegated" | "consistent" | "rbind" => {}
+                other if set_attribute(&mut attributes, other) => {}
+                other if propagation(other, &format!("--volume {text}")) => {}
                 other => bail!("--volume {text}: unknown option {other}"),
             }
         }
+        self.attributes.extend(Some(attributes).filter(MountAttributes::refuse_something));
         if source.is_empty() {
             return self.anonymous(target, read_only, filled, of);
         }
@@ -121,13 +129,24 @@ impl Mounts {
                     "--volume {text}: \"{source}\" is neither a path, such as ./{source}, nor a name of a volume"
                 );
             }
-            return self.named(&Named { name: source, target, read_only, filled, below: "" }, of);
+            self.named(&Named { name: source, target, read_only, filled, below: "" }, of)?;
+        } else {
+            // Like docker, create a missing source directory.
+            if !Path::new(source).exists() {
+                std::fs::create_dir_all(source)
+                    .with_context(|| format!("--volume {text}: create {source}"))?;
+            }
+            self.list.push(bind(source, target, read_only, recursive, &format!("--volume {text}"))?);
         }
-        // Like docker, create a missing source directory.
-        if !Path::new(source).exists() {
-            std::fs::create_dir_all(source).with_context(|| format!("--volume {text}: create {source}"))?;
+        if is_overlay && let Some(mount) = self.list.pop() {
+            let MountKind::Bind { source: Source::Path(path), .. } = mount.kind else {
+                bail!("--volume {text}: O needs a directory")
+            };
+            if !path.is_dir() {
+                bail!("--volume {text}: O needs a directory, and {} is none", path.display());
+            }
+            self.overlay(vec![path], target, read_only, of)?;
         }
-        self.list.push(bind(source, target, read_only, true, &format!("--volume {text}"))?);
         Ok(())
     }
 
@@ -135,8 +154,9 @@ impl Mounts {
     fn mount_option(&mut self, text: &str, of: &Surroundings<'_>) -> Result<()> {
         let flag = format!("--mount {text}");
         let (mut kind, mut source, mut target, mut below) = ("volume".to_string(), None, None, String::new());
-        let (mut read_only, mut filled, mut recursive, mut make) = (false, true, true, false);
+        let (mut read_only, mut filled, mut recursive, mut make) = (None, true, true, false);
         let (mut size, mut mode) = (None, 0o1777);
+        let mut attributes = attributes_of("");
         for field in csv(text).map_err(|e| anyhow::anyhow!("{flag}: {e}"))? {
             let (key, value) = field.split_once('=').unwrap_or((&field, "true"));
             let truth = || switch(value).map_err(|e| anyhow::anyhow!("{flag}: {key}: {e}"));
@@ -144,10 +164,10 @@ impl Mounts {
                 "type" => kind = value.to_string(),
                 "source" | "src" => source = Some(value.to_string()),
                 "target" | "dst" | "destination" => target = Some(value.to_string()),
-                "readonly" | "ro" => read_only = truth()?,
-                "rw" | "readwrite" => read_only = !truth()?,
+                "readonly" | "ro" => read_only = Some(truth()?),
+                "rw" | "readwrite" => read_only = Some(!truth()?),
                 "tmpfs-size" => {
-                    size = Some(bytes(value).with_context(|| format!("{flag}: not a size: {value}"))?)
+                    size = Some(memory(value).with_context(|| format!("{flag}: not a size: {value}"))?)
                 }
                 "tmpfs-mode" => {
                     mode = u32::from_str_radix(value, 8)
@@ -162,11 +182,19 @@ impl Mounts {
                 "bind-nonrecursive" => recursive = !truth()?,
                 "bind-recursive" => recursive = value != "disabled",
                 "bind-create-src" => make = truth()?,
-                "volume-label" | "bind-propagation" | "consistency" => {}
+                "U" | "chown" if truth()? => bail!("{flag}: {OWNERS_STAY}"),
+                "bind-propagation" if propagation(value, &flag) => {}
+                "bind-propagation" => bail!("{flag}: unknown propagation {value}"),
+                "volume-label" | "consistency" | "relabel" | "U" | "chown" | "tmpcopyup" | "notmpcopyup" => {}
+                other if value == "true" && set_attribute(&mut attributes, other) => {}
                 other => bail!("{flag}: unknown option {other}"),
             }
         }
         let target = target.with_context(|| format!("{flag}: no target"))?;
+        // As in docker and podman, images are read-only unless told otherwise.
+        let read_only = read_only.unwrap_or(kind == "image");
+        attributes.target = PathBuf::from(&target);
+        self.attributes.extend(Some(attributes).filter(MountAttributes::refuse_something));
         match (kind.as_str(), source) {
             ("bind", Some(source)) => {
                 if make && !Path::new(&source).exists() {
@@ -181,6 +209,12 @@ impl Mounts {
                 self.named(&named, of).with_context(|| flag)
             }
             ("volume", _) => self.anonymous(&target, read_only, filled, of),
+            ("image", Some(name)) if !read_only => match below.as_str() {
+                "" => self.overlay((of.image)(&name).with_context(|| flag)?, &target, false, of),
+                _ => bail!(
+                    "{flag}: a directory of an image is read-only: mount the whole image to write to it"
+                ),
+            },
             ("image", Some(name)) => self.image(&name, &target, &below, of).with_context(|| flag),
             ("image", None) => bail!("{flag}: no source: name the image"),
             ("tmpfs", _) => {
@@ -246,10 +280,69 @@ impl Mounts {
         Ok(())
     }
 
+    /// Directories, the lowest first, with what the command writes; that goes when the container ends.
+    fn overlay(
+        &mut self,
+        lower: Vec<PathBuf>,
+        target: &str,
+        read_only: bool,
+        of: &Surroundings<'_>,
+    ) -> Result<()> {
+        let scratch = of.store.new_scratch()?;
+        let kind = MountKind::Overlay { lower, upper: scratch.upper(), work: scratch.work() };
+        self.scratches.push(scratch);
+        self.list.push(Mount { kind, target: target.into(), read_only });
+        Ok(())
+    }
+
     fn push(&mut self, source: Source, target: &str, read_only: bool) {
         let kind = MountKind::Bind { source, recursive: false };
         self.list.push(Mount { kind, target: target.into(), read_only });
     }
+}
+
+/// What to do instead of podman's option that gives a volume's files to the container's user.
+const OWNERS_STAY: &str = "files of a volume keep their owners: change them once, with \"crossdock run --user 0 -v SOURCE:TARGET IMAGE chown -R USER TARGET\"";
+
+fn attributes_of(target: &str) -> MountAttributes {
+    MountAttributes { target: target.into(), no_suid: false, no_dev: false, no_exec: false }
+}
+
+/// Takes an option of mount(8); `false` if it is none of them.
+fn set_attribute(attributes: &mut MountAttributes, option: &str) -> bool {
+    match option {
+        "nosuid" => attributes.no_suid = true,
+        "suid" => attributes.no_suid = false,
+        "nodev" => attributes.no_dev = true,
+        "dev" => attributes.no_dev = false,
+        "noexec" => attributes.no_exec = true,
+        "exec" => attributes.no_exec = false,
+        _ => return false,
+    }
+    true
+}
+
+/// Whether a word says how later mounts are shared (mount_namespaces(7)); warns that they never are.
+fn propagation(word: &str, flag: &str) -> bool {
+    match word {
+        "private" | "rprivate" | "unbindable" | "runbindable" => true,
+        "slave" | "rslave" | "shared" | "rshared" => {
+            say(&format!(
+                "warning: {flag}: \"{word}\" does nothing: what is mounted later, here or inside, stays where it is mounted"
+            ));
+            true
+        }
+        _ => false,
+    }
+}
+
+/// A size in bytes, or as in tmpfs(5) `10%` of this machine's memory.
+fn memory(text: &str) -> Option<u64> {
+    let Some(percent) = text.strip_suffix('%') else { return bytes(text) };
+    let info = rustix::system::sysinfo();
+    let whole = u128::from(info.totalram) * u128::from(info.mem_unit.max(1));
+    // More than all memory is allowed, as by the kernel.
+    u64::try_from(whole * u128::from(percent.parse::<u32>().ok()?) / 100).ok()
 }
 
 fn opened(path: &Path) -> Result<OwnedFd> {
@@ -318,7 +411,7 @@ fn tmpfs(text: &str, single_id: bool) -> Result<Mount> {
             Err(error) => Err(wrong(&error.to_string())),
         };
         match option.split_once('=').unwrap_or((option, "")) {
-            ("size", value) => size = Some(bytes(value).ok_or_else(|| wrong("not a size"))?),
+            ("size", value) => size = Some(memory(value).ok_or_else(|| wrong("not a size"))?),
             ("mode", value) => {
                 let bits = u32::from_str_radix(value, 8).ok().filter(|bits| *bits <= 0o7777);
                 mode = bits.ok_or_else(|| wrong("not an octal mode"))?;
