@@ -433,7 +433,7 @@ pub enum SelectError {
     #[error("\"{0}\": not found")]
     NotFound(String),
     /// Left out by the ignore file.
-    #[error("\"{0}\": excluded by .dockerignore")]
+    #[error("\"{0}\": excluded by .dockerignore or the ignore file in its place")]
     Ignored(String),
     /// The pattern takes too long.
     #[error("\"{0}\": the pattern takes more than {STEPS_MAX} steps on these files")]
