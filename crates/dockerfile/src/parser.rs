@@ -198,6 +198,19 @@ pub fn syntax(bytes: &[u8]) -> Option<(String, Lines)> {
     Some((image, Lines { start: line, end: line }))
 }
 
+/// The frontend that a Dockerfile is written for, if it is none for Dockerfiles, and the line that names it:
+/// `given` (the build argument `BUILDKIT_SYNTAX`) or `# syntax=`.
+pub fn other_frontend(bytes: &[u8], given: Option<&str>) -> Option<(String, Option<Lines>)> {
+    let (image, lines) = match given.filter(|given| !given.is_empty()) {
+        Some(given) => (given.to_string(), None),
+        None => syntax(bytes).map(|(image, lines)| (image, Some(lines)))?,
+    };
+    // The rest may be options of the frontend.
+    let name = image.split(['@', ' ']).next().unwrap_or_default();
+    let is_of_dockerfiles = name.rsplit('/').next().is_some_and(|name| name.contains("dockerfile"));
+    (!is_of_dockerfiles).then_some((image, lines))
+}
+
 /// Parses the text of one instruction, as ONBUILD triggers in an image configuration have it.
 pub fn parse_trigger(text: &str) -> Result<Node, Error> {
     let lines = Lines { start: 0, end: 0 };
@@ -668,6 +681,15 @@ mod tests {
         let found = syntax(b"# check=skip=all\n#syntax = a/b\nFROM a\n").expect("named");
         assert_eq!(found, ("a/b".to_string(), Lines { start: 2, end: 2 }));
         assert_eq!(syntax(b"FROM a\n# syntax=b\n"), None);
+        let other =
+            |text: &[u8], given| other_frontend(text, given).map(|(name, lines)| (name, lines.is_some()));
+        assert_eq!(other(b"# syntax=foo/bar:1\n", None), Some(("foo/bar:1".to_string(), true)));
+        assert_eq!(other(b"# syntax=foo/bar:1\n", Some("docker/dockerfile:1.7@sha256:0")), None);
+        assert_eq!(
+            other(b"# syntax=docker/dockerfile:1\n", Some("foo/bar")),
+            Some(("foo/bar".to_string(), false))
+        );
+        assert_eq!(other(b"# syntax=docker.io/docker/dockerfile-upstream:master\n", Some("")), None);
         assert_eq!(parsed.nodes[0].args, ["a"]);
         assert!(parse(b"# escape=`\n# escape=`\nFROM a").is_err());
         assert!(parse(b"# escape=x\nFROM a").is_err());
