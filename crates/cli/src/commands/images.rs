@@ -121,7 +121,7 @@ pub struct ExistsArgs {
 #[derive(clap::Args)]
 pub struct RmiArgs {
     /// Names or ids
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(required_unless_present = "all")]
     pub images: Vec<String>,
     /// All images, also those without a name
     #[arg(short, long)]
@@ -491,6 +491,9 @@ pub fn rmi(session: &Session, args: RmiArgs) -> Result<u8> {
     let mut failed = false;
     let mut images = args.images.clone();
     if args.all {
+        if !images.is_empty() {
+            bail!("rmi --all removes all images: leave out {}", images.join(", "));
+        }
         let (records, damaged) = store.readable_images()?;
         damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
         images.extend(records.iter().map(|record| record.reference.familiar()));
