@@ -267,7 +267,8 @@ fn history_names_heredocs() {
     let history = world.inspect("t")["History"].clone();
     let by = history.as_array().expect("a list").iter().filter_map(|entry| entry["created_by"].as_str());
     let by: Vec<&str> = by.filter(|by| by.contains("<<")).collect();
-    assert_eq!(by, ["COPY <<EOF /c1", "ADD f <<A <<B /d/"]);
+    // The base image has others.
+    assert!(by.ends_with(&["COPY <<EOF /c1", "ADD f <<A <<B /d/"]), "{by:?}");
 }
 
 #[test]
