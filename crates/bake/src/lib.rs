@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 pub use definitions::Variable;
 pub use error::{BakeError, Result, SourceFile};
-pub use plan::{Override, Plan, load, push};
+pub use plan::{Override, Plan, attest, call, load, push, switch_on};
 pub use syntax::FILE_SIZE_MAX;
 pub use target::Target;
 

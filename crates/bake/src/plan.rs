@@ -291,6 +291,46 @@ fn apply(target: &mut Target, name: &str, overrides: &[Override]) -> Result<()> 
     Ok(())
 }
 
+/// `--no-cache` and `--pull`: the attribute is true.
+pub fn switch_on(target: &mut Target, attribute: &str) {
+    target.put(attribute, Value::Bool(true));
+}
+
+/// `--call`: what is done instead of building, as buildx prints it.
+pub fn call(target: &mut Target, method: &str) {
+    match method.split(',').next().unwrap_or_default() {
+        "build" => {}
+        "check" => target.put("call", Value::from("lint")),
+        other => target.put("call", Value::from(other)),
+    }
+}
+
+/// `--provenance` and `--sbom`: an attestation takes the place of the target's own of that type. `value` is a
+/// truth value or parameters of the attestation.
+///
+/// # Errors
+///
+/// The value is no list of fields.
+pub fn attest(target: &mut Target, kind: &str, value: &str) -> Result<()> {
+    let fields = match truth(&Value::from(value)) {
+        Ok(true) => format!("type={kind}"),
+        Ok(false) => format!("type={kind},disabled=true"),
+        Err(_) => format!("type={kind},{value}"),
+    };
+    let mut new = Target::default();
+    new.set("attest", &json!([fields]))
+        .map_err(|why| BakeError::Request(format!("--{kind} {value}: {why}")))?;
+    let mut all = target.get("attest").and_then(Value::as_array).cloned().unwrap_or_default();
+    for entry in new.get("attest").and_then(Value::as_array).into_iter().flatten() {
+        match all.iter_mut().find(|known| known["type"] == entry["type"]) {
+            Some(known) => *known = entry.clone(),
+            None => all.push(entry.clone()),
+        }
+    }
+    target.put("attest", Value::Array(all));
+    Ok(())
+}
+
 /// `--push`: an image is pushed, unless the target has only other outputs.
 pub fn push(target: &mut Target) {
     let mut items = outputs(target);

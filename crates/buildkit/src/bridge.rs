@@ -15,6 +15,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
 };
 use bollard_buildkit_proto::pb;
 use crossdock_builder::Images;
+use crossdock_builder::dockerfile::unknown_frontend;
 use crossdock_oci::Reference;
 use crossdock_platform::Platform;
 use tokio::sync::mpsc;
@@ -25,7 +26,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::caps;
 use crate::container::{self, Processes};
 use crate::failure::Failure;
-use crate::frontend::{self, Call, unknown_frontend};
+use crate::frontend::{self, Call};
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Job};
 use crate::results::{self, Files};

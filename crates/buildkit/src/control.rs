@@ -13,6 +13,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     StatusResponse, UpdateBuildHistoryRequest, UpdateBuildHistoryResponse, UsageRecord,
 };
 use crossdock_builder::Stop;
+use crossdock_builder::dockerfile::unknown_frontend;
 use crossdock_oci::Store;
 use crossdock_oci::store::LayerOptions;
 use tokio::sync::{broadcast, mpsc};
@@ -22,7 +23,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::export::{self, Export};
 use crate::failure::Failure;
-use crate::frontend::{self, Call, unknown_frontend};
+use crate::frontend::{self, Call};
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Asked, Job};
 use crate::policy::Policies;

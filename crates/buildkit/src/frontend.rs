@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
 use crossdock_builder::dockerfile::check::rules;
 use crossdock_builder::dockerfile::paths::{Paths, context_paths};
+use crossdock_builder::dockerfile::unknown_frontend;
 use crossdock_builder::git::{GitSource, is_git};
 use crossdock_builder::{BuildRequest, Built, Environment, Made, NamedContext, Settings, StepOptions};
 use crossdock_delivery::attest::provenance::Inputs;
@@ -109,7 +110,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
     let frontend = Frontend { job, call, reporter: &reporter, source: &source, later: &later };
     let (request, info) = frontend.request().map_err(|error| Failure::of(&error))?;
     reporter.set_source(info.clone());
-    check_syntax(&request.dockerfile, &info)?;
+    check_syntax(&request, &info)?;
     if let Some(method) = call.attributes.get("requestid") {
         return frontend.answer(method, &request, &info);
     }
@@ -743,25 +744,13 @@ fn allowed_address(job: &Job, address: &str) -> Result<String> {
     Ok(format!("{}#{reference}:{}", allowed.remote, allowed.directory))
 }
 
-/// Refuses a Dockerfile whose `# syntax=` names an image that is no Dockerfile frontend: its text means
-/// something else.
-fn check_syntax(dockerfile: &[u8], info: &pb::SourceInfo) -> Result<(), Failure> {
-    let Some(syntax) = parser::syntax(dockerfile) else { return Ok(()) };
-    let (image, lines) = syntax;
-    let name = image.split(['@']).next().unwrap_or_default();
-    let name = name.rsplit('/').next().unwrap_or_default();
-    if name.contains("dockerfile") {
-        return Ok(());
-    }
+/// Refuses a Dockerfile that is written for a frontend that is none for Dockerfiles: its text means something
+/// else.
+fn check_syntax(request: &BuildRequest, info: &pb::SourceInfo) -> Result<(), Failure> {
+    let given = request.build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
+    let Some((image, lines)) = parser::other_frontend(&request.dockerfile, given) else { return Ok(()) };
     let failure = Failure::new(Code::Unimplemented, unknown_frontend(&image));
-    Err(Failure { source: Some((info.clone(), lines)), ..failure })
-}
-
-/// Why another frontend is not run.
-pub fn unknown_frontend(name: &str) -> String {
-    format!(
-        "the frontend {name} is not run: this builder has its own for Dockerfiles, dockerfile.v0, which needs no image"
-    )
+    Err(Failure { source: lines.map(|lines| (info.clone(), lines)), ..failure })
 }
 
 /// Whether a text is an address rather than the name of something else.

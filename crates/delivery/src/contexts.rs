@@ -213,9 +213,12 @@ pub fn input(remote: &Remote<'_>, place: &Where<'_>) -> Result<Input> {
     if file_is_stdin {
         let mut dockerfile = Vec::new();
         read_dockerfile(std::io::stdin(), &mut dockerfile, "standard input")?;
-        let path = context.join(".dockerignore");
-        let path = if temporary.is_some() { within(&context, &path) } else { Some(path) };
-        let ignore = read_ignore(own_ignores.as_deref().unwrap_or(path.as_slice()))?;
+        let paths = ignore_files(&context, None).into_iter().filter_map(|path| match &temporary {
+            Some(_) => within(&context, &path),
+            None => Some(path),
+        });
+        let paths = paths.collect::<Vec<_>>();
+        let ignore = read_ignore(own_ignores.as_deref().unwrap_or(&paths))?;
         return Ok(Input {
             dockerfile,
             name: "-".into(),
@@ -249,10 +252,7 @@ pub fn input(remote: &Remote<'_>, place: &Where<'_>) -> Result<Input> {
         let hint = if place.file.is_none() { " (give another one with --file)" } else { "" };
         format!("the Dockerfile {}{hint}", path.display())
     })?;
-    let mut own_ignore = path.clone().into_os_string();
-    own_ignore.push(".dockerignore");
-    let ignores = [PathBuf::from(own_ignore), context.join(".dockerignore")];
-    let ignores = ignores.into_iter().filter_map(inside).collect::<Vec<_>>();
+    let ignores = ignore_files(&context, Some(&path)).into_iter().filter_map(inside).collect::<Vec<_>>();
     let ignore = read_ignore(own_ignores.as_deref().unwrap_or(&ignores))?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok(Input { dockerfile, name, context: Some(context), ignore, address, _temporary: temporary })
@@ -266,6 +266,21 @@ pub fn within(context: &Path, path: &Path) -> Option<PathBuf> {
     let root = rustix::fs::open(context, flags, Mode::empty()).ok()?;
     let file = openat2(&root, relative, flags, Mode::empty(), resolve).ok()?;
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+/// The files that may hold the rules of what a context leaves out, the first that exists counts: those of
+/// the Dockerfile, then those of the context. The names and their order are those of buildah
+/// (containerignore(5)); BuildKit knows the names with `docker` alone.
+pub fn ignore_files(context: &Path, dockerfile: Option<&Path>) -> Vec<PathBuf> {
+    let beside = |dockerfile: &Path, suffix: &str| {
+        let mut name = dockerfile.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let own = dockerfile
+        .into_iter()
+        .flat_map(|file| [".dockerignore", ".containerignore"].map(|s| beside(file, s)));
+    own.chain([".containerignore", ".dockerignore"].map(|name| context.join(name))).collect()
 }
 
 /// Reads the first ignore file that exists.
@@ -333,7 +348,9 @@ pub fn contexts(
             match remote.fetch(source)? {
                 Fetched::Directory(directory, path) => {
                     directories.push(directory);
-                    let ignore = read_ignore(&[path.join(".dockerignore")])?;
+                    // As with the build's own context: no link may lead to a file of this machine.
+                    let files = ignore_files(&path, None).into_iter().filter_map(|file| within(&path, &file));
+                    let ignore = read_ignore(&files.collect::<Vec<_>>())?;
                     NamedContext::Directory { path, ignore }
                 }
                 Fetched::File(_) => {
@@ -345,7 +362,7 @@ pub fn contexts(
             if !path.is_dir() {
                 bail!("--build-context {text}: not a directory");
             }
-            let ignore = read_ignore(&[path.join(".dockerignore")])?;
+            let ignore = read_ignore(&ignore_files(&path, None))?;
             NamedContext::Directory { path, ignore }
         };
         all.insert(name.to_string(), context);

@@ -462,7 +462,9 @@ impl Output {
             Target::Local { path, split } => {
                 let roots = directories(store, built, *split)?;
                 std::fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
-                for warning in copy_trees(&borrowed(&roots), Timestamps::Keep, path, Owners::Ignore)? {
+                // The directory that the user names may be a link; what is in it is not followed.
+                let path = std::fs::canonicalize(path).with_context(|| path.display().to_string())?;
+                for warning in copy_trees(&borrowed(&roots), Timestamps::Keep, &path, Owners::Ignore)? {
                     say(&format!("warning: {warning}"));
                 }
             }

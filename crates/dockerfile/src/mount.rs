@@ -1,4 +1,5 @@
-//! The value of `RUN --mount`: comma-separated options in CSV form.
+//! The value of `RUN --mount`: comma-separated options in CSV form; those of BuildKit (Dockerfile
+//! reference), and those of buildah (buildah-run(1), "--mount").
 
 use crate::error::did_you_mean;
 use crate::values::{boolean, bytes, csv};
@@ -13,6 +14,8 @@ pub struct Mount {
     pub target: Option<String>,
     /// Whether writes fail.
     pub read_only: bool,
+    /// buildah's `U`: what is mounted belongs to the user of the command.
+    pub for_user: bool,
 }
 
 /// What is mounted.
@@ -46,6 +49,8 @@ pub enum MountKind {
     Tmpfs {
         /// Limit in bytes.
         size: Option<u64>,
+        /// Permission bits of its root.
+        mode: u32,
     },
     /// A file that never reaches a layer.
     Secret {
@@ -88,7 +93,11 @@ pub enum Sharing {
     Locked,
 }
 
-const KEYS: [&str; 17] = [
+/// Words for how mounts spread between mount namespaces (mount_namespaces(7)). What is mounted here has no
+/// mounts of others below it and is seen by one command only, so that they all mean the same.
+const PROPAGATIONS: [&str; 6] = ["shared", "rshared", "private", "rprivate", "slave", "rslave"];
+
+const KEYS: [&str; 19] = [
     "type",
     "from",
     "source",
@@ -106,6 +115,8 @@ const KEYS: [&str; 17] = [
     "size",
     "mode",
     "env",
+    "tmpfs-size",
+    "tmpfs-mode",
 ];
 
 /// Parses the value of `--mount`. The error is a sentence that names no line.
@@ -115,6 +126,7 @@ pub fn parse(value: &str) -> Result<Mount, String> {
         (None, None, None, None, None, None);
     let (mut read_only, mut required, mut size, mut mode, mut uid, mut gid) =
         (None, None, None, None, None, None);
+    let (mut tmpfs_mode, mut for_user) = (None, false);
     for field in csv(value)? {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.to_ascii_lowercase(), Some(value.to_string())),
@@ -139,13 +151,23 @@ pub fn parse(value: &str) -> Result<Mount, String> {
             "from" => from = Some(text()?),
             "source" | "src" => source = Some(text()?),
             "target" | "dst" | "destination" => target = Some(text()?),
-            "readonly" | "ro" => read_only = Some(flag()?),
+            "readonly" | "read-only" | "ro" => read_only = Some(flag()?),
             "readwrite" | "rw" => read_only = Some(!flag()?),
             "required" => required = Some(flag()?),
             "id" => name = Some(text()?),
             "env" => env = Some(text()?),
-            "size" => size = Some(bytes(&text()?).ok_or_else(|| format!("invalid value for {key}"))?),
+            "size" | "tmpfs-size" => {
+                size = Some(bytes(&text()?).ok_or_else(|| format!("invalid value for {key}"))?)
+            }
             "mode" => mode = Some(number(8)?),
+            "tmpfs-mode" => tmpfs_mode = Some(number(8)? & 0o7777),
+            // Labels of SELinux: the store's files have none of one container alone.
+            "z" | "bind-nonrecursive" | "notmpcopyup" if value.is_none() => {}
+            "relabel" if matches!(value.as_deref(), Some("shared" | "private")) => {}
+            "bind-propagation" if PROPAGATIONS.contains(&text()?.as_str()) => {}
+            word if value.is_none() && PROPAGATIONS.contains(&word) => {}
+            "u" if value.is_none() => for_user = true,
+            "consistency" => {}
             "uid" => uid = Some(id(number(10)?)?),
             "gid" => gid = Some(id(number(10)?)?),
             "sharing" => {
@@ -172,6 +194,8 @@ pub fn parse(value: &str) -> Result<Mount, String> {
     only(source.is_some() && kind != "secret" && kind != "ssh", "source", &["bind", "cache"])?;
     only(sharing.is_some(), "sharing", &["cache"])?;
     only(size.is_some(), "size", &["tmpfs"])?;
+    only(tmpfs_mode.is_some(), "tmpfs-mode", &["tmpfs"])?;
+    only(for_user, "U", &["bind", "cache", "tmpfs"])?;
     only(env.is_some(), "env", &["secret"])?;
     only(required.is_some(), "required", &["secret", "ssh"])?;
     only(mode.is_some(), "mode", &["cache", "secret", "ssh"])?;
@@ -195,7 +219,7 @@ pub fn parse(value: &str) -> Result<Mount, String> {
             uid,
             gid,
         },
-        "tmpfs" => MountKind::Tmpfs { size },
+        "tmpfs" => MountKind::Tmpfs { size, mode: tmpfs_mode.unwrap_or(0o1777) },
         "secret" => {
             if id.is_none() && source.is_none() && target.is_none() && env.is_none() {
                 return Err("invalid secret mount: one of id, source or target is required".to_string());
@@ -223,7 +247,7 @@ pub fn parse(value: &str) -> Result<Mount, String> {
     };
     // A bind mount is read-only unless `rw` is given.
     let read_only = read_only.unwrap_or(matches!(mount_kind, MountKind::Bind { .. }));
-    Ok(Mount { kind: mount_kind, target, read_only })
+    Ok(Mount { kind: mount_kind, target, read_only, for_user })
 }
 
 #[cfg(test)]
@@ -244,10 +268,33 @@ mod tests {
         }
         assert_eq!(
             parse("type=tmpfs,target=/t,size=2m").expect("tmpfs").kind,
-            MountKind::Tmpfs { size: Some(2 << 20) }
+            MountKind::Tmpfs { size: Some(2 << 20), mode: 0o1777 }
         );
         let secret = parse("type=secret,id=token,env=TOKEN,required").expect("secret");
         assert!(matches!(secret.kind, MountKind::Secret { required: true, mode: 0o400, .. }));
+    }
+
+    #[test]
+    fn options_of_buildah_are_taken() {
+        let tmpfs = parse("type=tmpfs,target=/t,tmpfs-size=64k,tmpfs-mode=700,notmpcopyup").expect("tmpfs");
+        assert_eq!(tmpfs.kind, MountKind::Tmpfs { size: Some(64 << 10), mode: 0o700 });
+        let plain = parse("type=cache,target=/c").expect("cache");
+        for options in
+            ["z", "Z", "relabel=private", "bind-propagation=rslave", "rshared", "consistency=cached"]
+        {
+            assert_eq!(parse(&format!("type=cache,target=/c,{options}")).as_ref(), Ok(&plain), "{options}");
+        }
+        assert!(parse("type=cache,target=/c,U").expect("cache").for_user && !plain.for_user);
+        assert!(parse("type=bind,target=/c,Z,read-only=false,bind-nonrecursive").is_ok_and(|m| !m.read_only));
+        for (value, expect) in [
+            ("type=secret,id=x,U", "U is not allowed"),
+            ("type=cache,target=/c,tmpfs-mode=700", "tmpfs-mode is not allowed"),
+            ("target=/c,bind-propagation=x", "unexpected key 'bind-propagation'"),
+            ("target=/c,z=1", "unexpected key 'z'"),
+        ] {
+            let error = parse(value).expect_err(value);
+            assert!(error.contains(expect), "{value}: {error}");
+        }
     }
 
     #[test]

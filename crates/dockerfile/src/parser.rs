@@ -131,17 +131,18 @@ pub struct Parsed {
     pub empty_continuations: Vec<Lines>,
 }
 
-/// Parses a Dockerfile. Bytes that are not UTF-8 are an error that names the line.
+/// Parses a Dockerfile.
+///
+/// A byte that is not UTF-8 becomes U+FFFD, as it does in the JSON in which BuildKit and buildah hand
+/// commands and configurations on. Where they would keep it, in COPY, ADD and scripts with `#!`, it is an
+/// error.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
     if bytes.len() > SIZE_MAX {
         let message = format!("the Dockerfile is {} bytes long, the limit is {SIZE_MAX}", bytes.len());
         return Err(Error::new(message, Lines::default()));
     }
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        Error::new("the Dockerfile is not UTF-8 text", Lines { start: line, end: line })
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let (directives, head) = directives(&lines)?;
     // Directives are no comments about the first instruction.
@@ -150,16 +151,43 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Error> {
     while let Some(node) = parser.instruction()? {
         nodes.push(node);
     }
+    if std::str::from_utf8(bytes).is_err() {
+        refuse_replaced_bytes(bytes, &nodes)?;
+    }
     if nodes.is_empty() {
         return Err(Error::new("file with no instructions", Lines::default()));
     }
     Ok(Parsed { directives, nodes, empty_continuations: parser.empty_continuations })
 }
 
+/// Refuses a Dockerfile with bytes that are not UTF-8 in names or content of files, which would be others.
+fn refuse_replaced_bytes(bytes: &[u8], nodes: &[Node]) -> Result<(), Error> {
+    let is_replaced = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    for node in nodes {
+        let instruction = node.child.as_deref().unwrap_or(node);
+        let makes_files = matches!(instruction.keyword().as_str(), "add" | "copy");
+        let mut heredocs = instruction.heredocs.iter();
+        let is_changed = (makes_files && is_replaced(&node.original))
+            || heredocs
+                .any(|one| (makes_files || one.content.starts_with("#!")) && is_replaced(&one.content));
+        let all = node.lines.start..=node.lines.end;
+        let mut all = all.filter(|line| lines.get(line - 1).is_some_and(|l| std::str::from_utf8(l).is_err()));
+        if let Some(line) = all.next().filter(|_| is_changed) {
+            let message = format!(
+                "a byte that is not UTF-8 cannot be kept in {}: save the Dockerfile as UTF-8",
+                instruction.keyword().to_ascii_uppercase()
+            );
+            return Err(Error::new(message, Lines { start: line, end: line }));
+        }
+    }
+    Ok(())
+}
+
 /// The image that `# syntax=` names, and its line; nothing if the text cannot be read.
 pub fn syntax(bytes: &[u8]) -> Option<(String, Lines)> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let image = directives(&lines).ok()?.0.syntax?;
     let is_it = |line: &str| {
@@ -168,6 +196,19 @@ pub fn syntax(bytes: &[u8]) -> Option<(String, Lines)> {
     };
     let line = lines.iter().position(|line| is_it(line))? + 1;
     Some((image, Lines { start: line, end: line }))
+}
+
+/// The frontend that a Dockerfile is written for, if it is none for Dockerfiles, and the line that names it:
+/// `given` (the build argument `BUILDKIT_SYNTAX`) or `# syntax=`.
+pub fn other_frontend(bytes: &[u8], given: Option<&str>) -> Option<(String, Option<Lines>)> {
+    let (image, lines) = match given.filter(|given| !given.is_empty()) {
+        Some(given) => (given.to_string(), None),
+        None => syntax(bytes).map(|(image, lines)| (image, Some(lines)))?,
+    };
+    // The rest may be options of the frontend.
+    let name = image.split(['@', ' ']).next().unwrap_or_default();
+    let is_of_dockerfiles = name.rsplit('/').next().is_some_and(|name| name.contains("dockerfile"));
+    (!is_of_dockerfiles).then_some((image, lines))
 }
 
 /// Parses the text of one instruction, as ONBUILD triggers in an image configuration have it.
@@ -640,6 +681,15 @@ mod tests {
         let found = syntax(b"# check=skip=all\n#syntax = a/b\nFROM a\n").expect("named");
         assert_eq!(found, ("a/b".to_string(), Lines { start: 2, end: 2 }));
         assert_eq!(syntax(b"FROM a\n# syntax=b\n"), None);
+        let other =
+            |text: &[u8], given| other_frontend(text, given).map(|(name, lines)| (name, lines.is_some()));
+        assert_eq!(other(b"# syntax=foo/bar:1\n", None), Some(("foo/bar:1".to_string(), true)));
+        assert_eq!(other(b"# syntax=foo/bar:1\n", Some("docker/dockerfile:1.7@sha256:0")), None);
+        assert_eq!(
+            other(b"# syntax=docker/dockerfile:1\n", Some("foo/bar")),
+            Some(("foo/bar".to_string(), false))
+        );
+        assert_eq!(other(b"# syntax=docker.io/docker/dockerfile-upstream:master\n", Some("")), None);
         assert_eq!(parsed.nodes[0].args, ["a"]);
         assert!(parse(b"# escape=`\n# escape=`\nFROM a").is_err());
         assert!(parse(b"# escape=x\nFROM a").is_err());
@@ -652,6 +702,23 @@ mod tests {
         assert_eq!(error.message, "unknown instruction: CPOY (did you mean COPY?)");
         assert_eq!(error.lines, Lines { start: 3, end: 3 });
         assert!(parse(b"FROM a\nENV A=b c\n").expect_err("no =").message.contains("can't find ="));
-        assert_eq!(parse(b"FROM a\nRUN \xff\n").expect_err("binary").lines.start, 2);
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_replaced_unless_files_would_be_others() {
+        let text = b"# M\xfcller\nFROM a\nLABEL by=M\xfcller\nRUN echo \\\n# \xfc\n M\xfc\nRUN <<E\n\xfc\nE\nCOPY a \\\n# \xfc\n b\n";
+        let parsed = parse(text).expect("read");
+        assert_eq!(parsed.nodes[1].args[1], "M\u{fffd}ller");
+        assert_eq!(parsed.nodes[2].args, ["echo  M\u{fffd}"]);
+        assert_eq!(syntax(b"#syntax=x\n# \xfc\n").expect("named").0, "x");
+        for (text, line) in [
+            (&b"FROM a\nCOPY \\\n# \xfc\n\xfc /\n"[..], 3),
+            (b"FROM a\n# \xfc\nCOPY <<E /x\na\n\xfc\nE\n", 5),
+            (b"FROM a\nRUN <<E\n#!/bin/sh\necho \xfc\nE\n", 4),
+            (b"FROM a\nONBUILD ADD \xfc /\n", 2),
+        ] {
+            let error = parse(text).expect_err("a file would be another");
+            assert_eq!((error.lines.start, error.message.contains("not UTF-8")), (line, true), "{error}");
+        }
     }
 }

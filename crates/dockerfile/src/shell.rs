@@ -110,6 +110,16 @@ pub enum ShellError {
         /// The variable that was expanded last.
         name: String,
     },
+    /// A `\` in a pattern that protects nothing.
+    #[error(
+        "invalid pattern ({pattern}) in substitution: invalid escape '\\{escaped}' (only *, ?, \\, /, }} can be escaped)"
+    )]
+    InvalidEscape {
+        /// The pattern.
+        pattern: String,
+        /// What follows the backslash; nothing at the end.
+        escaped: String,
+    },
     /// The patterns of the build cost too much.
     #[error(
         "the pattern of ${{{name}}}, {pattern} bytes on a value of {value}, takes the patterns of this build over the limit of {PATTERN_STEPS_MAX} steps"
@@ -422,31 +432,35 @@ impl Walk<'_> {
             }
             '#' | '%' if !null_is_unset => {
                 let (word, _) = self.until(Some('}'), true)?;
-                let Some(value) = self.value(&name, true)? else {
-                    return Ok(if self.lexer.skip_unset { self.written(start) } else { String::new() });
-                };
+                let value = self.value(&name, true)?;
+                if value.is_none() && self.lexer.skip_unset {
+                    return Ok(self.written(start));
+                }
+                let value = value.unwrap_or_default();
                 let (pattern, longest) = match word.strip_prefix(modifier) {
                     Some(rest) => (rest, true),
                     None => (word.as_str(), false),
                 };
-                trim(&value, pattern, modifier == '#', longest, self.budget)
+                trim(&value, Glob::new(pattern)?, modifier == '#', longest, self.budget)
                     .ok_or_else(|| pattern_steps(&name, pattern, &value))
             }
             '/' if !null_is_unset => {
                 let all = self.peek() == Some('/');
                 self.at += usize::from(all);
                 let (pattern, _) = self.until(Some('/'), true)?;
-                let (replacement, _) = self.until(Some('}'), false)?;
-                let Some(value) = self.value(&name, true)? else {
-                    return Ok(if self.lexer.skip_unset { self.written(start) } else { String::new() });
-                };
+                // Unlike a shell, BuildKit keeps the escape characters of the replacement.
+                let (replacement, _) = self.until(Some('}'), true)?;
+                let value = self.value(&name, true)?;
+                if value.is_none() && self.lexer.skip_unset {
+                    return Ok(self.written(start));
+                }
+                let value = value.unwrap_or_default();
                 let limit = self.lexer.size_max;
-                replace(&value, &pattern, &replacement, all, limit, self.budget).map_err(
-                    |excess| match excess {
-                        Excess::Steps => pattern_steps(&name, &pattern, &value),
-                        Excess::Size(size) => ShellError::TooLarge { name: shortened(&name), size, limit },
-                    },
-                )
+                let glob = Glob::new(&pattern)?;
+                replace(&value, &glob, &replacement, all, limit, self.budget).map_err(|excess| match excess {
+                    Excess::Steps => pattern_steps(&name, &pattern, &value),
+                    Excess::Size(size) => ShellError::TooLarge { name: shortened(&name), size, limit },
+                })
             }
             _ => {
                 let shown = if null_is_unset { format!(":{modifier}") } else { modifier.to_string() };
@@ -514,9 +528,8 @@ fn pattern_steps(name: &str, pattern: &str, value: &str) -> ShellError {
 }
 
 /// `${v#p}` and its relatives; `None` if the pattern took too many steps.
-fn trim(value: &str, pattern: &str, prefix: bool, longest: bool, budget: &Budget) -> Option<String> {
+fn trim(value: &str, mut glob: Glob, prefix: bool, longest: bool, budget: &Budget) -> Option<String> {
     let mut characters: Vec<char> = value.chars().collect();
-    let mut glob = Glob::new(pattern);
     if !prefix {
         characters.reverse();
         glob.tokens.reverse();
@@ -533,14 +546,13 @@ fn trim(value: &str, pattern: &str, prefix: bool, longest: bool, budget: &Budget
 /// steps or the result would be longer than `size_max` bytes.
 fn replace(
     value: &str,
-    pattern: &str,
+    glob: &Glob,
     replacement: &str,
     all: bool,
     size_max: usize,
     budget: &Budget,
 ) -> Result<String, Excess> {
     let characters: Vec<char> = value.chars().collect();
-    let glob = Glob::new(pattern);
     let mut out = String::new();
     let mut at = 0;
     while at < characters.len() {
@@ -597,7 +609,9 @@ impl Places {
 }
 
 impl Glob {
-    fn new(pattern: &str) -> Glob {
+    /// Reads a pattern. A backslash protects `*`, `?` and itself; `/` and `}` have one for the substitution's
+    /// sake; before anything else it is an error, as in BuildKit.
+    fn new(pattern: &str) -> Result<Glob, ShellError> {
         let mut tokens = Vec::new();
         let mut characters = pattern.chars();
         while let Some(c) = characters.next() {
@@ -606,11 +620,17 @@ impl Glob {
                 '*' if matches!(tokens.last(), Some(Token::Star)) => continue,
                 '*' => Token::Star,
                 '?' => Token::Any,
-                '\\' => Token::Literal(characters.next().unwrap_or('\\')),
+                '\\' => match characters.next() {
+                    Some(c @ ('*' | '?' | '\\' | '/' | '}')) => Token::Literal(c),
+                    other => {
+                        let escaped = other.map(String::from).unwrap_or_default();
+                        return Err(ShellError::InvalidEscape { pattern: shortened(pattern), escaped });
+                    }
+                },
                 c => Token::Literal(c),
             });
         }
-        Glob { tokens }
+        Ok(Glob { tokens })
     }
 
     fn nowhere(&self) -> Places {
@@ -777,6 +797,32 @@ mod tests {
         ] {
             let got = Lexer::new('\\').expand(input, &value, &Budget::default()).map(|e| e.text);
             assert_eq!(got.as_deref(), Ok(expect), "{input}");
+        }
+    }
+
+    #[test]
+    fn replacements_keep_their_escapes_and_patterns_escape_only_what_is_special() {
+        let value = |name: &str| match name {
+            "V" => Some("1.2.3".to_string()),
+            "P" => Some("/usr/lib".to_string()),
+            "S" => Some("a*b?c\\d}e".to_string()),
+            _ => None,
+        };
+        let expand = |input: &str| Lexer::new('\\').expand(input, &value, &Budget::default()).map(|e| e.text);
+        for (input, expect) in [
+            ("${V//./\\.}", "1\\.2\\.3"),
+            ("${V/2/a\\}b}", "1.a\\}b.3"),
+            ("${P//\\/l/\\/L}", "/usr\\/Lib"),
+            ("\"${V//./\\.}\"", "1\\.2\\.3"),
+            ("${V//./\\\\}", "1\\\\2\\\\3"),
+            ("${S/\\*/-} ${S/\\?/-} ${S/\\\\/-} ${S/\\}/-}", "a-b?c\\d}e a*b-c\\d}e a*b?c-d}e a*b?c\\d-e"),
+            ("${UNSET/a/b}", ""),
+        ] {
+            assert_eq!(expand(input).as_deref(), Ok(expect), "{input}");
+        }
+        for input in ["${V/\\q/x}", "${V#\\1}", "${V%%\\.*}", "${UNSET//\\q/x}"] {
+            let error = expand(input).expect_err(input).to_string();
+            assert!(error.contains("invalid pattern") && error.contains("invalid escape '\\"), "{error}");
         }
     }
 

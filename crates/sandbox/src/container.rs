@@ -255,6 +255,10 @@ const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
 const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
 const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
+/// Room for the files of a container that it may change itself, and for the others in memory, in bytes: as
+/// much as in its `/dev`.
+const OWN_FILES_SIZE_MAX: u64 = 64 << 20;
+
 /// The mount tree while it is being built.
 struct Tree<'a> {
     root: Dir,
@@ -289,7 +293,8 @@ impl<'a> Tree<'a> {
         // First of all: the scratch covers the old `/proc`, which the kernel takes as permission for a new
         // one.
         let new_proc = Some(proc()?);
-        let scratch = Dir::from(tmpfs(None, 0o755, (0, 0), true)?);
+        let size = spec.own_files.then_some(OWN_FILES_SIZE_MAX);
+        let scratch = Dir::from(tmpfs(size, 0o755, (0, 0), true)?);
         // Mounted over `/proc`, which exists everywhere. (Over "/" the scratch would need a second unmount,
         // and each unmount waits for all CPUs.)
         let place = host::proc().failing(doing)?;

@@ -185,7 +185,12 @@ fn prepare_generated(spec: &Spec) -> Vec<Prepared> {
     let file = |target: &str, content: String| Prepared {
         target: target.into(),
         directory: false,
-        what: What::File { content: content.into_bytes(), mode: 0o644, owner: (0, 0), read_only: true },
+        what: What::File {
+            content: content.into_bytes(),
+            mode: 0o644,
+            owner: (0, 0),
+            read_only: !spec.own_files || spec.read_only_root,
+        },
     };
     let resolv_conf = spec.resolv_conf.clone().unwrap_or_else(|| {
         let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
@@ -197,8 +202,10 @@ fn prepare_generated(spec: &Spec) -> Vec<Prepared> {
         directory("/sys", What::Sys),
         file("/etc/resolv.conf", resolv_conf),
         file("/etc/hosts", hosts(spec)),
-        file("/etc/hostname", format!("{}\n", spec.hostname)),
     ];
+    if spec.own_files {
+        all.push(file("/etc/hostname", format!("{}\n", spec.hostname)));
+    }
     // With a single id, changes of user are only pretended, but apt checks that its downloaders became
     // another user.
     if IdMapping::current().is_ok_and(|mapping| mapping.is_single()) && has_apt(spec) {

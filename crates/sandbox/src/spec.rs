@@ -56,6 +56,11 @@ pub struct Spec {
     pub extra_hosts: Vec<(String, IpAddr)>,
     /// Text of `/etc/resolv.conf`; `None` takes the host's.
     pub resolv_conf: Option<String>,
+    /// Whether `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname` are the command's own to change, as in
+    /// docker's and podman's containers. They are copies in memory, and go with the command; with a
+    /// read-only root they are read-only, too. Otherwise the first two are read-only, and `/etc/hostname`
+    /// is a file of the root like any other, as in BuildKit's steps (executor/oci/spec.go).
+    pub own_files: bool,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: u64,
     /// Resource limits to set.
@@ -96,6 +101,7 @@ impl Spec {
             programs: Programs::default(),
             extra_hosts: Vec::new(),
             resolv_conf: None,
+            own_files: false,
             shm_size: 64 << 20,
             limits: Vec::new(),
             sysctls: Vec::new(),

@@ -92,6 +92,9 @@ pub enum OrderMountKind {
     Tmpfs {
         /// Its size in bytes.
         size: Option<u64>,
+        /// Permission bits of its root.
+        #[serde(default = "temporary_mode", skip_serializing_if = "is_temporary_mode")]
+        mode: u32,
     },
     /// A file with this content.
     File {
@@ -102,6 +105,15 @@ pub enum OrderMountKind {
         /// Its owner.
         owner: (u32, u32),
     },
+}
+
+/// The usual permission bits of temporary files; not written, so that orders stay those of earlier versions.
+fn temporary_mode() -> u32 {
+    0o1777
+}
+
+fn is_temporary_mode(mode: &u32) -> bool {
+    *mode == temporary_mode()
 }
 
 /// Files of an order.

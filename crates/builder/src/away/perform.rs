@@ -220,7 +220,7 @@ impl Work<'_, '_> {
                 owner: *owner,
                 initial: initial.as_ref().map(|initial| self.bound(initial, kept)).transpose()?,
             },
-            OrderMountKind::Tmpfs { size } => Prepared::Tmpfs { size: *size },
+            OrderMountKind::Tmpfs { size, mode } => Prepared::Tmpfs { size: *size, mode: *mode },
             OrderMountKind::File { content, mode, owner } => {
                 Prepared::File { content: content.clone(), mode: *mode, owner: *owner }
             }

@@ -97,7 +97,7 @@ impl Packing<'_, '_> {
                 owner: *owner,
                 initial: initial.as_ref().map(|initial| self.files_of(initial)).transpose()?,
             },
-            Prepared::Tmpfs { size } => OrderMountKind::Tmpfs { size: *size },
+            Prepared::Tmpfs { size, mode } => OrderMountKind::Tmpfs { size: *size, mode: *mode },
             Prepared::File { content, mode, owner } => {
                 OrderMountKind::File { content: content.clone(), mode: *mode, owner: *owner }
             }

@@ -84,7 +84,7 @@ impl<T> MountKind<T> {
     pub(crate) fn without_tree(&self) -> Option<Prepared> {
         match self {
             MountKind::Bind { .. } | MountKind::Cache { .. } => None,
-            MountKind::Tmpfs { size } => Some(Prepared::Tmpfs { size: *size }),
+            MountKind::Tmpfs { size } => Some(Prepared::Tmpfs { size: *size, mode: 0o1777 }),
             MountKind::Secret { id, is_optional, mode, owner } => Some(Prepared::Secret {
                 id: id.clone(),
                 is_required: !is_optional,

@@ -36,6 +36,7 @@ pub(crate) enum Prepared {
     },
     Tmpfs {
         size: Option<u64>,
+        mode: u32,
     },
     File {
         content: Vec<u8>,
@@ -174,8 +175,8 @@ impl Guards {
                 let kind = sandbox::MountKind::Bind { source, recursive: false };
                 return Ok(Some(sandbox::Mount { kind, target, read_only: true }));
             }
-            Prepared::Tmpfs { size } => {
-                sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777, owner: (0, 0), executable: true }
+            Prepared::Tmpfs { size, mode } => {
+                sandbox::MountKind::Tmpfs { size: *size, mode: *mode, owner: (0, 0), executable: true }
             }
             Prepared::File { content, mode, owner: (uid, gid) } => sandbox::MountKind::File {
                 content: sandbox::Content(content.clone()),

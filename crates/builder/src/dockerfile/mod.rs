@@ -19,6 +19,7 @@ mod values;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use crossdock_dockerfile::parser;
 use crossdock_oci::error::StoreError;
 use crossdock_platform::Platform;
 
@@ -32,6 +33,30 @@ use state::State;
 
 pub use stages::source_date_epoch;
 pub use values::signal_number;
+
+/// Refuses a Dockerfile that is written for another frontend, by `# syntax=` or the build argument
+/// `BUILDKIT_SYNTAX`: its text means something else.
+///
+/// # Errors
+///
+/// The name of that frontend, at the line of the directive.
+pub fn check_frontend(request: &BuildRequest) -> Result<(), BuildError> {
+    let given = request.build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
+    match parser::other_frontend(&request.dockerfile, given) {
+        None => Ok(()),
+        Some((name, lines)) => {
+            let error = BuildError::from(ErrorKind::Dockerfile(unknown_frontend(&name)));
+            Err(BuildError { lines, ..error })
+        }
+    }
+}
+
+/// Why another frontend is not run.
+pub fn unknown_frontend(name: &str) -> String {
+    format!(
+        "the frontend {name} is not run: this builder has its own for Dockerfiles, dockerfile.v0, which needs no image"
+    )
+}
 
 /// Builds the images and leaves them in the store, without names.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {

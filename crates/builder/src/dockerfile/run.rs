@@ -110,7 +110,9 @@ impl StageRun<'_, '_, '_> {
         let mut kept = Kept::default();
         for text in &run.mounts {
             let Ok(mount) = mount::parse(&self.expand(text, lines)?) else { return Ok(None) };
-            if matches!(mount.kind, MountKind::Bind { .. } | MountKind::Cache { from: Some(_), .. }) {
+            let is_cache_of =
+                matches!(mount.kind, MountKind::Bind { .. } | MountKind::Cache { from: Some(_), .. });
+            if is_cache_of || mount.for_user {
                 return Ok(None);
             }
             key.part(format!("--mount={text}"));
@@ -234,13 +236,29 @@ impl StageRun<'_, '_, '_> {
         let is_bind = matches!(mount.kind, MountKind::Bind { .. });
         let target = mount.target.as_deref().or(is_bind.then_some(".")).map(|target| self.absolute(target));
         key.field(format!("mount {} {:?}", mount.read_only, target));
+        let user = match self.state.config.config.user.as_str() {
+            user if mount.for_user && !user.is_empty() => self.owner(user, lines)?,
+            _ => (0, 0),
+        };
+        if is_bind && user != (0, 0) {
+            let message = "RUN --mount: U would give files of the context or a stage to the user of the command; give them an owner with COPY --chown";
+            return Err(ErrorKind::Dockerfile(message.to_string()).at(lines));
+        }
         let what = match &mount.kind {
             MountKind::Bind { from, source } => {
                 let path = self.bind_source(from.as_deref(), source.as_deref(), Some(key), kept, lines)?;
                 Prepared::Bind { source: path, writable: !mount.read_only }
             }
             MountKind::Cache { id, from, source, sharing, mode, uid, gid } => {
-                let id = id.clone().unwrap_or_else(|| target.clone().unwrap_or_default());
+                let (uid, gid) = match (uid, gid) {
+                    (0, 0) => user,
+                    (uid, gid) => (*uid, *gid),
+                };
+                let mut id = id.clone().unwrap_or_else(|| target.clone().unwrap_or_default());
+                let namespace = self.plan.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS");
+                if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
+                    id = format!("{namespace}/{id}");
+                }
                 key.field("cache").field(&id);
                 let initial = match from {
                     None => None,
@@ -251,20 +269,17 @@ impl StageRun<'_, '_, '_> {
                 // Platforms must not share caches: package managers keep programs in them. Another owner or
                 // mode also means another cache, as with BuildKit.
                 let mut id = format!("{} {id}", self.state.platform);
-                if (*uid, *gid, *mode) != (0, 0, 0o755) {
+                if (uid, gid, *mode) != (0, 0, 0o755) {
                     id.push_str(&format!(" {uid}:{gid} {mode:o}"));
                 }
-                Prepared::Cache {
-                    id,
-                    sharing: sharing_of(*sharing),
-                    mode: *mode,
-                    owner: (*uid, *gid),
-                    initial,
-                }
+                Prepared::Cache { id, sharing: sharing_of(*sharing), mode: *mode, owner: (uid, gid), initial }
             }
-            MountKind::Tmpfs { size } => {
+            MountKind::Tmpfs { size, mode } => {
                 key.field("tmpfs").field(format!("{size:?}"));
-                Prepared::Tmpfs { size: *size }
+                if *mode != 0o1777 {
+                    key.field(format!("{mode:o}"));
+                }
+                Prepared::Tmpfs { size: *size, mode: *mode }
             }
             MountKind::Secret { id, env: variable, required, mode, uid, gid } => {
                 let name = id.clone().unwrap_or_else(|| {

@@ -114,8 +114,9 @@ impl StageRun<'_, '_, '_> {
         let shown: Vec<String> = sources
             .iter()
             .map(|source| if is_add && is_remote(source) { without_password(source) } else { source.clone() })
+            .chain(transfer.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.name)))
             .collect();
-        let rest = format!("{} {destination}", shown.join(" ").trim());
+        let rest = format!("{} {destination}", shown.join(" "));
         let title = format!("{name} {shown_from}{}{rest}", shown_flags(transfer));
         let created_by = format!("{name} {shown_from}{rest}");
         self.begin(&title, lines);

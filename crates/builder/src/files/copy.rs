@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTI
 use crate::files::beside::{Beside, LARGE};
 use crate::files::chmod::ModeChange;
 use crate::files::stat_cache::StatCache;
-use crate::files::tree::{Entry, Tree, join, open_in_root, resolve, shown, split_name};
+use crate::files::tree::{Entry, Tree, Unreadable, join, open_in_root, resolve, shown, split_name};
 use crate::solver::key::Key;
 
 /// How copied files differ from their sources.
@@ -86,6 +86,16 @@ pub enum CopyError {
         /// What the system said.
         error: io::Error,
     },
+    /// The user may not read the source.
+    #[error(
+        "cannot read \"{path}\": {error}: leave it out with .dockerignore, or let the user of this build read it"
+    )]
+    Forbidden {
+        /// Path below the source's root.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The source is a file, the destination a directory.
     #[error("cannot copy a file over the directory \"/{0}\"")]
     OverDirectory(String),
@@ -99,7 +109,13 @@ pub enum CopyError {
 
 fn at<T>(path: &[u8], result: io::Result<T>) -> Result<T, CopyError> {
     let path = if path.is_empty() { b"." } else { path };
-    result.map_err(|error| CopyError::Io { path: shown(path), error })
+    result.map_err(|error| match error.downcast::<Unreadable>() {
+        Ok(Unreadable { path, error }) if error.kind() == io::ErrorKind::PermissionDenied => {
+            CopyError::Forbidden { path, error }
+        }
+        Ok(Unreadable { path, error }) => CopyError::Io { path, error },
+        Err(error) => CopyError::Io { path: shown(path), error },
+    })
 }
 
 /// Adds to `key` everything below `start` that reaches the image: names below it, types, modes, owners,
@@ -127,9 +143,10 @@ pub fn add_to_key(
                 fields.add(b"hard link")?;
                 return fields.add(first);
             }
+            let named = |error| Unreadable::error(&entry.path, error);
             match entry.file_type() {
-                FileType::RegularFile => fields.content(tree, entry),
-                FileType::Symlink => fields.add(tree.read_link(&entry.path)?.as_bytes()),
+                FileType::RegularFile => fields.content(tree, entry).map_err(named),
+                FileType::Symlink => fields.add(tree.read_link(&entry.path).map_err(named)?.as_bytes()),
                 _ => fields.add(b""),
             }
         })?;
@@ -219,7 +236,8 @@ impl Fields<'_, '_, '_> {
         match self.waiting.pop_front() {
             Some(Field::Known(field)) => self.key.field(field),
             Some(Field::Content(entry, coming)) => {
-                let digest = coming.recv().map_err(|_| io::Error::other("a hashing thread died"))??;
+                let digest = coming.recv().map_err(|_| io::Error::other("a hashing thread died"))?;
+                let digest = digest.map_err(|error| Unreadable::error(&entry.path, error))?;
                 self.remember(&entry, digest);
                 self.key.field(digest)
             }

@@ -112,8 +112,12 @@ impl Tree {
     }
 
     /// Entries that a source of COPY names: the path itself, or all matches of its pattern, if any, in the
-    /// order of names. With `deep`, `**` in the pattern means any number of directories, as with `COPY
-    /// --parents`; without, it means `*`.
+    /// order of names, links followed. With `deep`, `**` in the pattern means any number of directories, as
+    /// with `COPY --parents`; without, it means `*`.
+    ///
+    /// # Errors
+    ///
+    /// The path, or a link that the pattern matches, leads nowhere; those of the pattern and the system.
     pub fn select(&self, source: &str, deep: bool) -> Result<Vec<Entry>, SelectError> {
         let path = clean_relative(source.as_bytes());
         if !Pattern::is_pattern(&path) {
@@ -126,6 +130,28 @@ impl Tree {
                 Err(e) => Err(SelectError::Io(source.to_string(), e)),
             };
         }
+        let entry = |path: Vec<u8>| match self.entry(&path) {
+            Ok(entry) => Ok(entry),
+            // BuildKit does not leave it out, either.
+            Err(e)
+                if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) =>
+            {
+                Err(SelectError::LeadsNowhere(source.to_string(), shown(&path)))
+            }
+            Err(e) => Err(SelectError::Io(source.to_string(), e)),
+        };
+        let found = self.matches(source, deep)?;
+        found.into_iter().filter(|path| path.is_empty() || !self.hides_path(path)).map(entry).collect()
+    }
+
+    /// Paths that match a pattern, in the order of names; a link is the link itself. `deep` as in
+    /// [`Tree::select`]. What the ignore rules leave out is among them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the pattern and the system.
+    pub fn matches(&self, source: &str, deep: bool) -> Result<Vec<Vec<u8>>, SelectError> {
+        let path = clean_relative(source.as_bytes());
         let mut found: Vec<Vec<u8>> = vec![Vec::new()];
         let failed = |e| SelectError::Io(source.to_string(), e);
         for segment in path.split(|byte| *byte == b'/') {
@@ -143,7 +169,7 @@ impl Tree {
             for base in &found {
                 if !Pattern::is_pattern(segment) {
                     let path = join(base, segment);
-                    if self.open_at(&path, OFlags::PATH).is_ok() {
+                    if self.open_at(&path, OFlags::PATH | OFlags::NOFOLLOW).is_ok() {
                         next.push(path);
                     }
                     continue;
@@ -160,8 +186,12 @@ impl Tree {
             }
             found = next;
         }
-        let entries = found.into_iter().filter_map(|path| self.entry(&path).ok());
-        Ok(entries.filter(|entry| !self.hides(entry)).collect())
+        Ok(found)
+    }
+
+    /// [`Tree::hides`] for a path that may be a link that leads nowhere.
+    fn hides_path(&self, path: &[u8]) -> bool {
+        self.entry(path).map_or_else(|_| self.ignore.excludes(path), |entry| self.hides(&entry))
     }
 
     /// Whether the ignore rules leave out the entry and everything in it. The root is never hidden.
@@ -278,7 +308,8 @@ impl Tree {
                 above.push(entry.clone());
             }
             if entry.is_dir() {
-                open.extend(self.entries_in(path)?.into_iter().rev());
+                let entries = self.entries_in(path).map_err(|error| Unreadable::error(path, error))?;
+                open.extend(entries.into_iter().rev());
             }
         }
         Ok(())
@@ -303,6 +334,28 @@ impl Tree {
     pub fn read_link(&self, path: &[u8]) -> io::Result<CString> {
         let fd = self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
         Ok(rustix::fs::readlinkat(&fd, c"", Vec::new())?)
+    }
+}
+
+/// An error with the path of a tree that it happened to. An `io::Error` holds it, so that it comes through
+/// a walk.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}")]
+pub struct Unreadable {
+    /// The path, for messages.
+    pub path: String,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl Unreadable {
+    /// The error of a path, unless it names one already.
+    pub fn error(path: &[u8], error: io::Error) -> io::Error {
+        if error.get_ref().is_some_and(|inner| inner.is::<Unreadable>()) {
+            return error;
+        }
+        let path = if path.is_empty() { ".".to_string() } else { shown(path) };
+        io::Error::new(error.kind(), Unreadable { path, error })
     }
 }
 
@@ -432,8 +485,11 @@ pub enum SelectError {
     /// No such file.
     #[error("\"{0}\": not found")]
     NotFound(String),
+    /// A pattern matches a link to a file that is not there.
+    #[error("\"{0}\": the symbolic link \"{1}\" leads nowhere")]
+    LeadsNowhere(String, String),
     /// Left out by the ignore file.
-    #[error("\"{0}\": excluded by .dockerignore")]
+    #[error("\"{0}\": excluded by .dockerignore or the ignore file in its place")]
     Ignored(String),
     /// The pattern takes too long.
     #[error("\"{0}\": the pattern takes more than {STEPS_MAX} steps on these files")]
@@ -474,7 +530,7 @@ mod tests {
 
     #[test]
     fn patterns_select_in_order() {
-        let (_keep, tree) = tree(&["a/x.c", "a/y.c", "b/x.c", "b/z.h", "skip.c"], "skip.c");
+        let (directory, tree) = tree(&["a/x.c", "a/y.c", "b/x.c", "b/z.h", "skip.c"], "skip.c");
         let select =
             |s: &str| tree.select(s, false).map(|e| e.into_iter().map(|e| e.shown()).collect::<Vec<_>>());
         assert_eq!(select("*/x.c").expect("found"), ["a/x.c", "b/x.c"]);
@@ -484,6 +540,16 @@ mod tests {
         assert!(select("n*").expect("no error").is_empty());
         assert!(matches!(select("skip.c"), Err(SelectError::Ignored(_))));
         assert!(matches!(select("["), Err(SelectError::Pattern(_))));
+        let root = directory.path();
+        std::os::unix::fs::symlink("/nope", root.join("b/broken")).expect("a link");
+        for pattern in ["b/*", "*/broken", "b/br?ken"] {
+            let error = select(pattern).expect_err(pattern).to_string();
+            assert!(error.contains(pattern) && error.contains("\"b/broken\" leads nowhere"), "{error}");
+        }
+        assert_eq!(tree.matches("b/br*", false).expect("found"), [b"b/broken"]);
+        assert_eq!(select("b/?.?").expect("found"), ["b/x.c", "b/z.h"]);
+        let hidden = Tree::open(root, Ignore::parse("b/broken\n").expect("valid")).expect("readable");
+        assert_eq!(hidden.select("b/*", false).expect("hidden").len(), 2);
         let deep = tree.select("**/x.c", true).expect("found");
         assert_eq!(deep.into_iter().map(|e| e.shown()).collect::<Vec<_>>(), ["a/x.c", "b/x.c"]);
     }

@@ -222,10 +222,7 @@ fn select(tree: &Tree, copy: &graph::Copy) -> Result<Vec<Entry>, ErrorKind> {
     let failed = |source| ErrorKind::Source { origin: "a tree".to_string(), source };
     let path = clean_relative(copy.source.as_bytes());
     let found = match copy.is_pattern && Pattern::is_pattern(&path) {
-        true => {
-            let found = tree.select(&copy.source, false).map_err(failed)?;
-            found.into_iter().map(|entry| entry.path).collect()
-        }
+        true => tree.matches(&copy.source, false).map_err(failed)?,
         false => vec![path],
     };
     let mut entries = Vec::new();
@@ -400,9 +397,7 @@ fn remove_all(root: &OwnedFd, path: &str, may_be_missing: bool, is_pattern: bool
         true => {
             let tree = Tree::new(root.try_clone().map_err(failed)?);
             let origin = || "a tree".to_string();
-            let found =
-                tree.select(path, false).map_err(|source| ErrorKind::Source { origin: origin(), source })?;
-            found.into_iter().map(|entry| entry.path).collect()
+            tree.matches(path, false).map_err(|source| ErrorKind::Source { origin: origin(), source })?
         }
     };
     for one in all {

@@ -66,11 +66,15 @@ pub fn save(session: &Session, args: SaveArgs) -> Result<u8> {
             (true, true) => super::images::push_target(&store, text, None)?,
             _ => source::choose(&found, text)?.manifest.clone(),
         };
-        items.push(SaveItem {
-            references: found.reference.into_iter().collect(),
-            plain_names: Vec::new(),
-            target,
-        });
+        let names = found.reference.into_iter();
+        // Names of one image stand at one entry, each once, as docker writes them.
+        match items.iter_mut().find(|item: &&mut SaveItem| item.target == target) {
+            Some(item) => {
+                let new = names.filter(|name| !item.references.contains(name)).collect::<Vec<_>>();
+                item.references.extend(new);
+            }
+            None => items.push(SaveItem { references: names.collect(), plain_names: Vec::new(), target }),
+        }
     }
     match (format, &args.output) {
         ("oci-layout" | "oci-dir" | "docker-dir", None) => {

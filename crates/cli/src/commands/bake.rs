@@ -119,6 +119,19 @@ pub fn bake(session: &Session, args: BakeArgs) -> Result<u8> {
     let mut plan = crossdock_bake::bake(&request)?;
     plan.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     for (name, target) in &mut plan.targets {
+        for (_, attribute) in
+            [(args.no_cache, "no-cache"), (args.pull, "pull")].iter().filter(|(is_so, _)| *is_so)
+        {
+            crossdock_bake::switch_on(target, attribute);
+        }
+        for (kind, value) in [("provenance", &args.provenance), ("sbom", &args.sbom)] {
+            if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+                crossdock_bake::attest(target, kind, value)?;
+            }
+        }
+        if let Some(method) = args.call.as_deref().or(args.check.then_some("check")) {
+            crossdock_bake::call(target, method);
+        }
         let is_linked = plan.linked.contains(name);
         if args.push && !is_linked {
             crossdock_bake::push(target);
@@ -338,20 +351,14 @@ fn words(
     }
     args.farm.words().into_iter().for_each(|(option, value)| add(option, value));
     let call = args.call.as_deref().or(args.check.then_some("check")).or(target.text("call"));
-    for (option, value) in [
-        ("--call", call),
-        ("--progress", args.progress.as_deref()),
-        ("--emulator", args.emulator.as_deref()),
-        ("--provenance", args.provenance.as_deref()),
-        ("--sbom", args.sbom.as_deref()),
-    ] {
+    for (option, value) in
+        [("--call", call), ("--progress", args.progress.as_deref()), ("--emulator", args.emulator.as_deref())]
+    {
         if let Some(value) = value {
             add(option, value.to_string());
         }
     }
-    for (is_so, option) in
-        [(args.no_cache || target.is("no-cache"), "--no-cache"), (args.pull || target.is("pull"), "--pull")]
-    {
+    for (is_so, option) in [(target.is("no-cache"), "--no-cache"), (target.is("pull"), "--pull")] {
         if is_so {
             words.push(option.to_string());
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use crossdock_bake::{DEFAULT_FILES, SourceFile, Target};
 use crossdock_builder::{Given, Secret};
-use crossdock_delivery::contexts::{Fetched, Remote, within};
+use crossdock_delivery::contexts::{Fetched, Remote, ignore_files, within};
 use crossdock_delivery::input::{Kinds, read_if_there, read_whole};
 use crossdock_oci::Store;
 use crossdock_oci::store::TemporaryDirectory;
@@ -170,9 +170,7 @@ impl Definitions {
         let missing = || format!("the Dockerfile {name} is not in the repository or archive");
         let found = within(top, &context.join(name)).with_context(missing)?;
         // Errors show lines of these files, so that no link may make one of this machine's files of them.
-        let mut own = context.join(name).into_os_string();
-        own.push(".dockerignore");
-        for ignore in [PathBuf::from(own), context.join(".dockerignore")] {
+        for ignore in ignore_files(context, Some(&context.join(name))) {
             if ignore.symlink_metadata().is_ok_and(|file| file.is_symlink()) {
                 bail!("{} is a link: make it a file", ignore.file_name().unwrap_or_default().display());
             }

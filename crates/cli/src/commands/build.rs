@@ -272,6 +272,9 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
     if let Some(image) = &args.from {
         replace_first(&mut request, image)?;
     }
+    let known = crossdock_builder::dockerfile::check_frontend(&request);
+    known.map_err(anyhow::Error::from).inspect_err(|error| tell(error, &display, &input, &args))?;
+    let one_as_index = wants_index(&request)?;
     let told = match method {
         Method::Build => check::before_build(&store, &request, &input.name, &display).map(|()| None),
         other => check::call(&store, &request, &input.name, other, is_json).map(Some),
@@ -313,7 +316,13 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         emulator: &find,
         farm: farm.as_deref().map(|farm| farm as &dyn crossdock_builder::Farm),
         events: &display,
-        amend: &|built| amend::amend(&store, built, &args.amend, &layers),
+        amend: &|built| {
+            amend::amend(&store, built, &args.amend, &layers)?;
+            if one_as_index && built.index.is_none() {
+                built.make_index(&store)?;
+            }
+            Ok(())
+        },
         say: &tell_user,
     };
     let delivered = order.run().and_then(|delivered| {
@@ -345,6 +354,18 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
 /// Whether an option says where the names of the images go.
 fn names_images(args: &BuildArgs) -> bool {
     args.quiet || args.iidfile.is_some() || args.metadata_file.is_some() || args.manifest.is_some()
+}
+
+/// Whether the result is an index even for one platform: the build argument `BUILDKIT_MULTI_PLATFORM`.
+fn wants_index(request: &BuildRequest) -> Result<bool> {
+    let Some(text) = request.build_args.get("BUILDKIT_MULTI_PLATFORM") else { return Ok(false) };
+    let wanted = crossdock_dockerfile::values::boolean(text)
+        .with_context(|| format!("--build-arg BUILDKIT_MULTI_PLATFORM={text}: it must be true or false"))?;
+    let count = request.settings.platforms.len();
+    if !wanted && count > 1 {
+        bail!("--build-arg BUILDKIT_MULTI_PLATFORM={text}: the images of {count} platforms need an index");
+    }
+    Ok(wanted)
 }
 
 /// Adds the result to the index of `--manifest`.
@@ -461,6 +482,9 @@ fn request(
     }
     for text in &args.build_args {
         match text.split_once('=') {
+            // The value may be a secret, so it is not shown.
+            Some(("", _)) => bail!("--build-arg =...: the name is missing: write NAME=VALUE"),
+            None if text.is_empty() => bail!("--build-arg \"\": the name is missing: write NAME=VALUE"),
             Some((name, value)) => drop(build_args.insert(name.to_string(), value.to_string())),
             // A variable that is not set here counts as not given.
             None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),

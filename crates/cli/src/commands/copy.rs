@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
 use crossdock_oci::media_type::Compression;
 use crossdock_oci::size::size;
-use crossdock_oci::{Digest, Document, Reference, Store, media_type};
+use crossdock_oci::{Descriptor, Digest, Document, Reference, Store, media_type};
 use crossdock_registry::Client;
 use crossdock_registry::transfer::{Assembly, Platforms, WithReferrers};
 
@@ -205,7 +205,7 @@ pub fn copy(session: &Session, args: CopyArgs) -> Result<u8> {
     let client = session.client_at_once(std::sync::Arc::new(display.clone()), args.image_parallel_copies)?;
     let plan = plan(session, &args)?;
     if args.multi_arch.as_deref() == Some("index-only") {
-        return index_only(&client, &sources, &targets, &args);
+        return index_only(session, &client, &sources, &targets, &args);
     }
     if targets.is_empty() {
         let references: Option<Vec<&Reference>> = sources.iter().map(Place::reference).collect();
@@ -393,7 +393,13 @@ fn through_store(
 }
 
 /// Copies an index without its images, which the destination must have: `--multi-arch index-only`.
-fn index_only(client: &Client, sources: &[Place], targets: &[Place], args: &CopyArgs) -> Result<u8> {
+fn index_only(
+    session: &Session,
+    client: &Client,
+    sources: &[Place],
+    targets: &[Place],
+    args: &CopyArgs,
+) -> Result<u8> {
     let [from] = sources else { bail!("--multi-arch index-only copies one index: give one source") };
     let Some(from) = from.reference() else {
         bail!("--multi-arch index-only: {from} is not in a registry");
@@ -403,8 +409,19 @@ fn index_only(client: &Client, sources: &[Place], targets: &[Place], args: &Copy
         bail!("--multi-arch index-only: {} is one image", from.familiar());
     }
     for to in targets {
-        let Some(to) = to.reference() else { bail!("--multi-arch index-only: {to} is not in a registry") };
-        client.put_manifest(to, &fetched.media_type, &fetched.bytes)?;
+        match to {
+            Place::Registry(to) => client.put_manifest(to, &fetched.media_type, &fetched.bytes).map(drop)?,
+            Place::Directory(path) => {
+                // Of an index, a directory gets the images that the store has: here none.
+                let directory = session.store()?.temporary_directory()?;
+                let store = Store::open(&directory.path().join("store"))?;
+                store.write_blob(&fetched.bytes)?;
+                super::directory::write(&store, &Descriptor::of(&fetched.media_type, &fetched.bytes), path)?;
+            }
+            _ => bail!(
+                "--multi-arch index-only: {to} cannot hold an index without its images: a registry or dir: can"
+            ),
+        }
     }
     if let Some(path) = &args.digestfile {
         write_whole(path, fetched.digest.as_str().as_bytes())?;

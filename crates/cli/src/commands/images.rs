@@ -29,8 +29,9 @@ use crossdock_delivery::source::{self};
 
 #[derive(clap::Args)]
 pub struct PullArgs {
-    /// The image
-    pub image: String,
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
     /// Platforms to fetch [default: this machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT],...")]
     pub platform: Vec<String>,
@@ -121,8 +122,11 @@ pub struct ExistsArgs {
 #[derive(clap::Args)]
 pub struct RmiArgs {
     /// Names or ids
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all")]
     pub images: Vec<String>,
+    /// All images, also those without a name
+    #[arg(short, long)]
+    pub all: bool,
     /// Only the image of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
@@ -197,15 +201,32 @@ fn display(quiet: bool) -> Display {
 
 pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
     session.warn_of_single_id();
-    let image = args.image.strip_prefix("docker://").unwrap_or(&args.image);
-    if transports::has_transport(image) {
-        bail!("{image}: pull reads registries: see \"crossdock load\" for archives, and \"crossdock copy\"");
+    let mut references = Vec::new();
+    for text in &args.images {
+        let image = text.strip_prefix("docker://").unwrap_or(text);
+        if transports::has_transport(image) {
+            bail!(
+                "{image}: pull reads registries: see \"crossdock load\" for archives, and \"crossdock copy\""
+            );
+        }
+        references.push(values::reference(image)?);
     }
-    let reference = values::reference(image)?;
-    session.reach(
-        vec![args.credentials.access(&args.connection, reference.registry())?, args.connection.access()],
-        args.connection.retry,
-    );
+    let accesses = references.iter().map(|one| args.credentials.access(&args.connection, one.registry()));
+    let accesses = accesses.chain([Ok(args.connection.access())]).collect::<Result<Vec<_>>>()?;
+    session.reach(accesses, args.connection.retry);
+    // One that fails does not keep the others away; the last error is the command's, as with podman.
+    let mut failed: Option<anyhow::Error> = None;
+    for reference in &references {
+        if let Err(error) = pull_one(session, &args, reference)
+            && let Some(earlier) = failed.replace(error)
+        {
+            output::print_error(&earlier);
+        }
+    }
+    failed.map_or(Ok(0), Err)
+}
+
+fn pull_one(session: &Session, args: &PullArgs, reference: &Reference) -> Result<()> {
     let store = session.store()?;
     let display = display(args.quiet);
     let source = crate::desk::source_of(session, &store, display.clone());
@@ -222,7 +243,7 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
             on_layer_ready: None,
         },
     };
-    let pulled = source.pull(&reference, options, !args.no_unpack)?;
+    let pulled = source.pull(reference, options, !args.no_unpack)?;
     display.clear();
     if let ([(platform, _)], true, false) = (&pulled.images[..], platforms.is_empty(), args.all_platforms) {
         crate::desk::warn_of_foreign(&reference.familiar(), platform);
@@ -242,7 +263,7 @@ pub fn pull(session: &Session, args: PullArgs) -> Result<u8> {
         );
     }
     print(digest.as_str());
-    Ok(0)
+    Ok(())
 }
 
 /// What a push of this name sends: its index, its only image, or a new index of its images.
@@ -467,7 +488,21 @@ pub fn rmi(session: &Session, args: RmiArgs) -> Result<u8> {
     let store = session.store()?;
     let platform = values::platform(args.platform.as_ref())?;
     let mut failed = false;
-    for text in &args.images {
+    let mut images = args.images.clone();
+    if args.all {
+        if !images.is_empty() {
+            bail!("rmi --all removes all images: leave out {}", images.join(", "));
+        }
+        let (records, damaged) = store.readable_images()?;
+        damaged.iter().for_each(|problem| eprintln!("warning: {problem}"));
+        images.extend(records.iter().map(|record| record.reference.familiar()));
+        for target in store.untagged_digests()? {
+            if store.remove_untagged(&target)? {
+                print(&format!("Deleted: {target}"));
+            }
+        }
+    }
+    for text in &images {
         if let Err(error) = remove(&store, text, platform.as_ref(), args.force) {
             if args.force && source::is_absence(&error) {
                 continue;

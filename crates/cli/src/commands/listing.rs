@@ -45,6 +45,8 @@ pub struct Listed {
     pub index: Option<Descriptor>,
     pub entry: ImageEntry,
     pub image: LoadedImage,
+    /// When its name, or it without one, was recorded in the store, in seconds since 1970.
+    pub updated: u64,
 }
 
 impl Listed {
@@ -58,14 +60,15 @@ impl Listed {
 pub fn all(store: &Store) -> Result<Vec<Listed>> {
     let (records, damaged) = store.readable_images()?;
     damaged.iter().for_each(|problem| say(&format!("warning: {problem}")));
-    let named = records.into_iter().map(|r| (Some(r.reference), r.index, r.images));
-    let untagged = store.untagged()?.into_iter().map(|r| (None, r.index().cloned(), r.images));
+    let named = records.into_iter().map(|r| (Some(r.reference), r.index, r.images, r.updated));
+    let untagged = store.untagged()?.into_iter().map(|r| (None, r.index().cloned(), r.images, r.updated));
     let mut listed = Vec::new();
-    for (reference, index, images) in named.chain(untagged) {
+    for (reference, index, images, updated) in named.chain(untagged) {
         for entry in images {
             match store.load_image(&entry.manifest) {
                 Ok(image) => {
-                    listed.push(Listed { reference: reference.clone(), index: index.clone(), entry, image });
+                    let (reference, index) = (reference.clone(), index.clone());
+                    listed.push(Listed { reference, index, entry, image, updated });
                 }
                 Err(problem) => {
                     let name =
@@ -89,6 +92,8 @@ pub enum Filter {
     Label(String, Option<String>, bool),
     /// Made before that time, in seconds since 1970.
     Before(i64),
+    /// `until=`: the same, of a time and not of another image.
+    Until(i64),
     Since(i64),
 }
 
@@ -117,7 +122,7 @@ impl Filter {
             "reference" => Filter::Reference(value.to_string()),
             "before" => Filter::Before(made(value)?),
             "since" => Filter::Since(made(value)?),
-            "until" => Filter::Before(match seconds(value) {
+            "until" => Filter::Until(match seconds(value) {
                 Some(time) => time,
                 None => {
                     let age = age_seconds(value).with_context(|| format!("--filter {text}"))?;
@@ -143,10 +148,19 @@ impl Filter {
                 let has = found.is_some_and(|found| value.as_ref().is_none_or(|value| found == value));
                 has == *wanted
             }
-            Filter::Before(time) => listed.created().is_some_and(|created| created < *time),
+            Filter::Before(time) | Filter::Until(time) => {
+                listed.created().is_some_and(|created| created < *time)
+            }
             Filter::Since(time) => listed.created().is_some_and(|created| created > *time),
         }
     }
+}
+
+/// Whether an image came into the store, or got its name, at the time of an `until=` or later: the times in
+/// images are those of their makers, often 1970, and say nothing about that.
+pub fn came_after(filters: &[Filter], listed: &Listed) -> bool {
+    let updated = i64::try_from(listed.updated).unwrap_or(i64::MAX);
+    filters.iter().any(|filter| matches!(filter, Filter::Until(time) if updated >= *time))
 }
 
 /// Whether an image passes all filters; of the filters for names one is enough, as with docker.

@@ -58,9 +58,13 @@ pub fn read(place: &Place, store: &Store, platforms: &Platforms, with: &Ways<'_>
             extract_tar(file, directory.path(), Owners::Ignore, &shown, store.unpack_limit())?;
             layout(directory.path(), name.as_deref(), store).with_context(|| shown)?
         }
-        Place::DockerArchive { path, name } => {
+        Place::DockerArchive { path, name, number } => {
             let file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
-            archive(file, name.as_ref(), &path.display().to_string(), store)?
+            let shown = path.display().to_string();
+            match number {
+                Some(number) => numbered(file, *number, &shown, store)?,
+                None => archive(file, name.as_ref(), &shown, store)?,
+            }
         }
         Place::Directory(path) => directory::read(path, store)?,
         Place::Daemon(name) => {
@@ -95,6 +99,15 @@ fn layout(path: &Path, name: Option<&str>, store: &Store) -> Result<Descriptor> 
         }
         ([], None) => bail!("the layout {shown} has no images"),
         (_, _) => bail!("the layout {shown} has {} images: name one, as in oci:{shown}:NAME", loaded.len()),
+    }
+}
+
+/// The image of a docker archive with a number, from 0.
+fn numbered(stream: impl Read + Send, number: usize, shown: &str, store: &Store) -> Result<Descriptor> {
+    let loaded = store.load(stream, &LayerOptions::default(), shown)?;
+    match loaded.get(number) {
+        Some(image) => Ok(image.target.clone()),
+        None => bail!("{shown} has {} images, counted from 0: none is @{number}", loaded.len()),
     }
 }
 
@@ -184,7 +197,10 @@ pub fn write(place: &Place, store: &Store, target: &Descriptor, with: &Ways<'_>)
         Place::LayoutArchive { path, name } => {
             to_file(Some(path), |writer| Ok(store.save_oci(&[plain(name)], writer)?))?;
         }
-        Place::DockerArchive { path, name } => {
+        Place::DockerArchive { number: Some(number), .. } => {
+            bail!("{place}: an archive that is written has one image: leave out @{number}, or give it a name")
+        }
+        Place::DockerArchive { path, name, .. } => {
             // As skopeo does: other images in it would be gone.
             if std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
                 bail!(

@@ -9,7 +9,7 @@ use crossdock_oci::size::size;
 use crossdock_oci::store::{CacheUsage, GcOptions, Keep};
 use serde_json::json;
 
-use super::listing::{self, Filter};
+use super::listing::{self, Filter, Listed};
 use crate::output::{ago, confirmed, print, seconds, table};
 use crate::session::Session;
 use crate::translations;
@@ -225,7 +225,7 @@ fn prune_images(session: &Session, all: bool, force: bool, filters: &[String]) -
     let store = session.store()?;
     let filters = filters.iter().map(|text| Filter::parse(&store, text)).collect::<Result<Vec<_>>>()?;
     for listed in listing::all(&store)? {
-        if !listing::match_all(&filters, &listed) {
+        if !listing::match_all(&filters, &listed) || listing::came_after(&filters, &listed) {
             continue;
         }
         let manifest = &listed.entry.manifest.digest;
@@ -297,7 +297,9 @@ fn prune(session: &Session, args: &PruneArgs, volumes: bool) -> Result<u8> {
         }
     } else {
         let unnamed = listing::all(&store)?.into_iter().filter(|listed| listed.reference.is_none());
-        for listed in unnamed.filter(|listed| listing::match_all(&filters, listed)) {
+        let is_meant =
+            |listed: &Listed| listing::match_all(&filters, listed) && !listing::came_after(&filters, listed);
+        for listed in unnamed.filter(is_meant) {
             let target = listed.index.as_ref().unwrap_or(&listed.entry.manifest);
             store.remove_untagged(&target.digest)?;
         }

@@ -17,8 +17,8 @@ pub enum Place {
     Layout { path: PathBuf, name: Option<String> },
     /// `oci-archive:PATH[:NAME]`: the same as a tar archive.
     LayoutArchive { path: PathBuf, name: Option<String> },
-    /// `docker-archive:PATH[:NAME]`: the archive of `docker save`.
-    DockerArchive { path: PathBuf, name: Option<Reference> },
+    /// `docker-archive:PATH[:NAME|:@NUMBER]`: the archive of `docker save`; its images are counted from 0.
+    DockerArchive { path: PathBuf, name: Option<Reference>, number: Option<usize> },
     /// `dir:PATH`: a directory with the manifest and the blobs of one image or index.
     Directory(PathBuf),
     /// `docker-daemon:NAME`: images of a running docker. A source may be an id.
@@ -63,10 +63,18 @@ impl Place {
                 .map(|(path, name)| Place::LayoutArchive { path, name: name.map(str::to_string) })?,
             "docker-archive" => {
                 let (path, name) = with_name()?;
-                if name.is_some_and(|name| name.starts_with('@')) {
-                    bail!("{text}: choose the image by its name in the archive");
+                match name.and_then(|name| name.strip_prefix('@')) {
+                    Some(number) => {
+                        let number = number.parse().with_context(|| {
+                            format!("{text}: behind @ stands the number of an image in the archive, from 0")
+                        })?;
+                        Place::DockerArchive { path, name: None, number: Some(number) }
+                    }
+                    None => {
+                        let name = name.map(values::reference).transpose()?;
+                        Place::DockerArchive { path, name, number: None }
+                    }
                 }
-                Place::DockerArchive { path, name: name.map(values::reference).transpose()? }
             }
             "dir" => Place::Directory(path(rest)?),
             "docker-daemon" | "containers-storage" if rest.is_empty() => {
@@ -105,8 +113,9 @@ impl std::fmt::Display for Place {
             Place::Registry(reference) => f.write_str(&reference.familiar()),
             Place::Layout { path, name } => file(f, "oci", path, name.clone()),
             Place::LayoutArchive { path, name } => file(f, "oci-archive", path, name.clone()),
-            Place::DockerArchive { path, name } => {
-                file(f, "docker-archive", path, name.as_ref().map(Reference::familiar))
+            Place::DockerArchive { path, name, number } => {
+                let number = number.map(|number| format!("@{number}"));
+                file(f, "docker-archive", path, name.as_ref().map(Reference::familiar).or(number))
             }
             Place::Directory(path) => file(f, "dir", path, None),
             Place::Daemon(name) => write!(f, "docker-daemon:{name}"),
@@ -133,7 +142,10 @@ pub fn has_transport(text: &str) -> bool {
 /// Reads the name of a repository in a registry: `docker://NAME`, or `NAME`, without a tag.
 pub fn repository(text: &str) -> Result<Reference> {
     let name = text.strip_prefix("docker://").unwrap_or(text);
-    if name.contains("://") {
+    let of_files = ["oci", "oci-archive", "docker-archive", "dir", "docker-daemon", "containers-storage"];
+    // A name of a repository has no tag, so that a colon only stands behind a host, before its port.
+    let has_transport = text.split_once(':').is_some_and(|(transport, _)| of_files.contains(&transport));
+    if name.contains("://") || has_transport {
         bail!("{text}: only registries have tags: the form is docker://NAME");
     }
     values::reference(name).with_context(|| format!("the repository {text}"))
@@ -154,6 +166,7 @@ mod tests {
             ("oci:/d:any:thing", "oci:/d:any:thing"),
             ("oci-archive:f.tar:1", "oci-archive:f.tar:1"),
             ("docker-archive:f.tar:a", "docker-archive:f.tar:a:latest"),
+            ("docker-archive:f.tar:@1", "docker-archive:f.tar:@1"),
             ("dir:/x:y", "dir:/x:y"),
             ("docker-daemon:a:1", "docker-daemon:a:1"),
             ("containers-storage:a", "containers-storage:a"),
@@ -168,9 +181,14 @@ mod tests {
             }
         });
         for text in
-            ["oci:", "dir:", "docker-daemon:", "sif:x", "http://x/y", "docker-archive:f:@0", "docker://"]
+            ["oci:", "dir:", "docker-daemon:", "sif:x", "http://x/y", "docker-archive:f:@x", "docker://"]
         {
             assert!(Place::parse(text).is_err(), "{text}");
         }
+        for text in ["oci:d", "dir:/d", "docker-daemon:a", "http://x/y"] {
+            let error = repository(text).expect_err(text).to_string();
+            assert!(error.contains("only registries have tags"), "{error}");
+        }
+        assert!(repository("docker://h:5000/a").is_ok() && repository("ocix/a").is_ok());
     }
 }

@@ -164,10 +164,7 @@ pub const NAMESPACES: &[PeerOption] = &[
         "no-hosts",
         Refusal("steps always have an /etc/hosts of their own, which is not part of the image"),
     ),
-    switch(
-        "no-hostname",
-        Refusal("steps always have an /etc/hostname of their own, which is not part of the image"),
-    ),
+    switch("no-hostname", Fine("steps have no /etc/hostname but that of the image")),
 ];
 
 const IDS: &str = "ids in images are those of the Dockerfile, whatever they are on this machine: which ids it lends is set in /etc/subuid and /etc/subgid";

@@ -57,5 +57,6 @@ pub const GLOBAL: &[PeerOption] = &[
         "registries.d",
         Refusal("signatures outside of registries are not used: those that a registry lists are copied"),
     ),
+    value("user-agent", Fine("the user agent is always crossdock/VERSION")),
     value("user-agent-prefix", Fine("the user agent is always crossdock/VERSION")),
 ];

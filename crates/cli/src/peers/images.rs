@@ -43,10 +43,8 @@ pub const SAVE: &[PeerOption] = &[
     switch("uncompressed", Fine("layers of an OCI layout are kept as they are")),
 ];
 
-pub const REMOVE: &[PeerOption] = &[
-    switch("all", Refusal("remove all images with \"crossdock image prune --all\"")).short('a'),
-    switch("ignore", Refusal("give --force: then an image that is not there is no error")).short('i'),
-];
+pub const REMOVE: &[PeerOption] =
+    &[switch("ignore", Refusal("give --force: then an image that is not there is no error")).short('i')];
 
 pub const PRUNE: &[PeerOption] = &[
     switch("build-cache", Refusal("the build cache has a command of its own: crossdock builder prune")),

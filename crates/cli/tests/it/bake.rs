@@ -87,6 +87,27 @@ fn what_is_set_and_pushed() {
 }
 
 #[test]
+fn print_shows_what_the_command_line_changes() {
+    let world = world();
+    let target = |args: &[&str]| {
+        let printed = world.run(&[&["bake", "v-a", "--print"], args].concat()).ok();
+        let plan: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+        plan["target"]["v-a"].clone()
+    };
+    assert_eq!(target(&[])["no-cache"], serde_json::Value::Null);
+    assert_eq!(target(&["--no-cache"])["no-cache"], true);
+    assert_eq!(target(&["--pull"])["pull"], true);
+    assert_eq!(target(&["--check"])["call"], "lint");
+    assert_eq!(target(&["--call", "outline"])["call"], "outline");
+    let attest = |args: &[&str]| target(args)["attest"].clone();
+    assert_eq!(attest(&["--sbom=true"]), serde_json::json!([{"type": "sbom"}]));
+    let max = serde_json::json!([{"mode": "max", "type": "provenance"}]);
+    assert_eq!(attest(&["--provenance=mode=max"]), max);
+    let set = ["--set", "v-a.attest=type=provenance,mode=max", "--provenance=false"];
+    assert_eq!(attest(&set), serde_json::json!([{"disabled": true, "type": "provenance"}]));
+}
+
+#[test]
 fn lists_and_refusals() {
     let world = world();
     let listed = world.run(&["bake", "--list", "targets"]).ok();

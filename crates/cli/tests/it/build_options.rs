@@ -185,3 +185,73 @@ fn steps_have_name_servers_rights_devices_and_volumes() {
     refused(&["-v", "/nope:/x"], "--volume /nope:/x");
     refused(&["-v", "name:/x"], "with a path on this machine");
 }
+
+#[test]
+fn build_arguments_that_buildkit_reads() {
+    let world = World::with_base();
+    // Caches of another namespace are others.
+    let step =
+        |file: &str| format!("FROM base\nRUN --mount=type=cache,target=/c ls /c > /seen; touch /c/{file}\n");
+    let seen = |file: &str, args: &[&str]| {
+        world.build(&step(file), &[&["-t", "t"], args].concat()).ok();
+        world.sh("t", "cat /seen")
+    };
+    let fresh = ["--build-arg", "BUILDKIT_CACHE_MOUNT_NS=fresh"];
+    assert_eq!(seen("one", &[]), "");
+    assert_eq!(seen("two", &fresh), "");
+    assert_eq!(seen("three", &[]), "one\n");
+    assert_eq!(seen("four", &fresh), "two\n");
+    // An index of one image.
+    let index = |value: &str| {
+        let argument = format!("BUILDKIT_MULTI_PLATFORM={value}");
+        let archive = world.text("one.oci");
+        let output = format!("type=oci,tar=false,dest={archive}");
+        let ran = world.build("FROM base\n", &["--build-arg", &argument, "-o", &output]);
+        let layout = std::fs::read(world.path("one.oci/index.json"));
+        let _ = std::fs::remove_dir_all(&archive);
+        ran.ok();
+        let layout: serde_json::Value = serde_json::from_slice(&layout.expect("a layout")).expect("JSON");
+        layout["manifests"][0]["mediaType"].as_str().expect("a type").contains("index")
+    };
+    assert!(index("1") && index("true") && !index("0"));
+    let wrong = ["--build-arg", "BUILDKIT_MULTI_PLATFORM=x"];
+    world.build("FROM base\n", &wrong).fails_with(&["BUILDKIT_MULTI_PLATFORM=x", "true or false"]);
+    let two = ["--build-arg", "BUILDKIT_MULTI_PLATFORM=0", "--platform", "linux/amd64,linux/arm64"];
+    world.build("FROM scratch\nCOPY Dockerfile /\n", &two).fails_with(&["need an index"]);
+}
+
+#[test]
+fn other_frontends_are_refused() {
+    let world = World::with_base();
+    world
+        .build("# syntax=foo/bar:1\nFROM base\n", &[])
+        .fails_with(&["Dockerfile:1", "the frontend foo/bar:1"]);
+    let syntax = |name: &str| format!("BUILDKIT_SYNTAX={name}");
+    let dockerfile = "# syntax=docker/dockerfile:1\nFROM base\n";
+    world.build(dockerfile, &[]).ok();
+    world.build(dockerfile, &["--build-arg", &syntax("foo/bar")]).fails_with(&["the frontend foo/bar"]);
+    let own = syntax("docker.io/docker/dockerfile:1.7-labs");
+    world.build("# syntax=foo/bar:1\nFROM base\n", &["--build-arg", &own]).ok();
+}
+
+#[test]
+fn build_arguments_have_names() {
+    let world = World::with_base();
+    for argument in ["=secret", ""] {
+        let ran = world.build("FROM base\n", &["--build-arg", argument]);
+        assert!(!ran.err.contains("secret"), "{}", ran.err);
+        ran.fails_with(&["--build-arg", "NAME=VALUE"]);
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf8_in_a_dockerfile() {
+    let world = World::with_base();
+    let text = b"# M\xfcller\nFROM base\nMAINTAINER M\xfcller\nRUN echo M\xfc > /m\n";
+    world.file("Latin", text);
+    let file = world.text("context/Latin");
+    world.run(&["build", "-t", "t", "-f", &file, "context"]).ok();
+    assert_eq!(world.sh("t", "cat /m"), "M\u{fffd}\n");
+    world.file("Latin", b"FROM base\nCOPY <<E /m\nM\xfc\nE\n");
+    world.run(&["build", "-f", &file, "context"]).fails_with(&["Latin:3", "not UTF-8"]);
+}

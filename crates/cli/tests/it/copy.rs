@@ -274,6 +274,46 @@ fn ignored_files_do_not_exist() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_is_not_left_out() {
+    let world = World::with_base();
+    world.file("d/a", "a");
+    symlink("/nope", world.path("context/d/broken")).expect("a link");
+    for dockerfile in ["FROM base\nCOPY d/* /x/\n", "FROM base\nCOPY --parents d/b* /x/\n"] {
+        world.build(dockerfile, &[]).fails_with(&["\"d/broken\" leads nowhere", "Dockerfile:2"]);
+    }
+    world.file(".dockerignore", "d/broken\n");
+    assert_eq!(world.build_and_sh("FROM base\nCOPY d/* /x/\n", "ls /x"), "a\n");
+    world.file(".dockerignore", "");
+    // As a part of a directory it is a link like any other.
+    assert_eq!(world.build_and_sh("FROM base\nCOPY d /x\n", "readlink /x/broken"), "/nope\n");
+}
+
+#[test]
+fn containerignore_comes_before_dockerignore() {
+    let world = World::with_base();
+    world.file("a", "a").file("b", "b").file("c", "c").file(".containerignore", ".*\nC*\nb\n");
+    world.file("Containerfile", "FROM base\nCOPY . /c/\n");
+    let built = |options: &[&str]| {
+        world.run(&[&["build", "-t", "o", "context"], options].concat()).ok();
+        world.sh("o", "ls -A /c")
+    };
+    assert_eq!(built(&[]), "a\nc\n");
+    world.file(".dockerignore", "a\n");
+    assert_eq!(built(&[]), "a\nc\n");
+    assert_eq!(world.build_and_sh("FROM base\nCOPY . /c/\n", "ls -A /c"), "Dockerfile\na\nc\n");
+    // The file of the Dockerfile comes first.
+    world.file("Containerfile.containerignore", "*\n!b\n");
+    assert_eq!(built(&["-f", &world.text("context/Containerfile")]), "b\n");
+    // A named context has one of its own.
+    std::fs::create_dir(world.path("named")).expect("a directory");
+    for (name, text) in [("x", ""), ("y", ""), (".containerignore", ".*\ny\n")] {
+        std::fs::write(world.path("named").join(name), text).expect("a file");
+    }
+    world.build("FROM base\nCOPY --from=n . /c/\n", &["-t", "n", "--build-context", "n=named"]).ok();
+    assert_eq!(world.sh("n", "ls -A /c"), "x\n");
+}
+
+#[test]
 fn everything_a_stage_or_image_has_can_be_copied() {
     let world = World::with_base();
     world.build("FROM base\nRUN echo image > /from-image\n", &["-t", "other:1"]).ok();

@@ -461,3 +461,42 @@ fn inspect_shows_what_is_there_and_then_says_what_is_not() {
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), "v <no value>\n"), "{}", ran.err);
     assert!(ran.err.contains("no volume absent"), "{}", ran.err);
 }
+
+#[test]
+fn several_images_are_pulled_and_all_are_removed() {
+    let world = World::with_base();
+    let registry = crate::support::Registry::start(&world);
+    let [a, b] = ["a:1", "b:1"].map(|name| registry.image(name));
+    for name in [&a, &b] {
+        world.build(&format!("FROM base\nRUN echo {name} > /x\n"), &["-t", name, "--push"]).ok();
+    }
+    world.run(&["rmi", &a, "--all"]).fails_with(&["leave out", &a]);
+    let removed = world.run(&["rmi", "-a"]).ok();
+    assert!(removed.contains(&a) && removed.contains("base:latest"), "{removed}");
+    assert_eq!(world.run(&["images", "-q"]).ok(), "");
+    let missing = registry.image("missing:1");
+    let ran = world.run(&["pull", "-q", &a, &missing, &b]);
+    assert_eq!(ran.out.lines().count(), 2, "{ran:?}");
+    ran.fails_with(&["missing:1"]);
+    assert_eq!(world.run(&["images", "-q"]).ok().lines().count(), 2);
+    world.run(&["pull", "-q", &a, "oci:x/y"]).fails_with(&["pull reads registries"]);
+    world.run(&["rmi"]).fails(2);
+}
+
+#[test]
+fn names_of_one_image_are_saved_once() {
+    let world = World::with_base();
+    world.run(&["tag", "base", "base:two"]).ok();
+    let archive = world.text("a.tar");
+    world.run(&["save", "-o", &archive, "base", "base:two", "base"]).ok();
+    let bytes = std::fs::read(archive).expect("an archive");
+    let mut archive = tar::Archive::new(&bytes[..]);
+    let mut entries = archive.entries().expect("entries").map(|entry| entry.expect("an entry"));
+    let manifest = entries.find(|entry| entry.path().expect("a path").ends_with("manifest.json"));
+    let list: Value = serde_json::from_reader(manifest.expect("a manifest")).expect("JSON");
+    assert_eq!(list.as_array().expect("a list").len(), 1);
+    assert_eq!(
+        list[0]["RepoTags"],
+        serde_json::json!(["docker.io/library/base:latest", "docker.io/library/base:two"])
+    );
+}

@@ -262,6 +262,40 @@ fn history_has_one_entry_per_instruction_and_one_layer_per_full_one() {
 }
 
 #[test]
+fn history_names_heredocs() {
+    let world = World::with_base();
+    world.file("f", "f");
+    let dockerfile = "FROM base\nCOPY <<EOF /c1\nx\nEOF\nADD f <<-\"A\" <<B /d/\na\nA\nb\nB\n";
+    let built = world.build(dockerfile, &["-t", "t"]);
+    assert_eq!(built.executed(), ["[2/3] COPY <<EOF /c1", "[3/3] ADD f <<A <<B /d/"]);
+    let history = world.inspect("t")["History"].clone();
+    let by = history.as_array().expect("a list").iter().filter_map(|entry| entry["created_by"].as_str());
+    let by: Vec<&str> = by.filter(|by| by.contains("<<")).collect();
+    // The base image has others.
+    assert!(by.ends_with(&["COPY <<EOF /c1", "ADD f <<A <<B /d/"]), "{by:?}");
+}
+
+#[test]
+fn etc_hostname_is_a_file_of_the_image() {
+    let world = World::with_base();
+    let before = std::fs::read("/etc/hostname").ok();
+    let dockerfile = "FROM base\nRUN test ! -e /etc/hostname; echo foo > /etc/hostname\nRUN cat /etc/hostname > /seen\n\
+        RUN echo x >> /etc/hosts || echo ro > /hosts\n";
+    let tar = world.text("out.tar");
+    world.build(dockerfile, &["-o", &format!("type=tar,dest={tar}"), "--load", "-t", "t"]).ok();
+    assert_eq!(world.sh("t", "cat /seen /hosts"), "foo\nro\n");
+    let bytes = std::fs::read(tar).expect("an archive");
+    let mut archive = tar::Archive::new(&bytes[..]);
+    let names = archive
+        .entries()
+        .expect("entries")
+        .map(|entry| entry.expect("an entry").path().expect("a path").to_string_lossy().into_owned());
+    let etc: Vec<String> = names.filter(|name| name.contains("etc/hos") || name.contains("resolv")).collect();
+    assert_eq!(etc, ["etc/hostname"], "what is only there for a step is not in the layer");
+    assert_eq!(std::fs::read("/etc/hostname").ok(), before);
+}
+
+#[test]
 fn network_and_hosts_of_steps() {
     let world = World::with_base();
     let dockerfile = "FROM base\nRUN --network=none ls /sys/class/net > /none\nRUN cat /etc/hosts > /hosts\n";

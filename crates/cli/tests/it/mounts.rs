@@ -91,6 +91,19 @@ fn temporary_file_systems_leave_nothing() {
     assert_eq!(world.build_and_sh(dockerfile, "cat /size; ls -A /t 2>/dev/null"), "1024\n");
 }
 
+#[test]
+fn options_of_buildah_work() {
+    let world = World::with_base();
+    world.file("data", "x");
+    let dockerfile = "FROM base\nUSER ann\n\
+        RUN --mount=type=cache,target=/c,U,z stat -c '%u:%g' /c > /tmp/s; touch /c/x\n\
+        RUN --mount=type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=0711 stat -c %a /t >> /tmp/s\n\
+        RUN --mount=type=bind,source=data,target=/d,Z,bind-propagation=rprivate cat /d >> /tmp/s\n";
+    assert_eq!(world.build_and_sh(dockerfile, "cat /tmp/s"), "1000:1001\n711\nx");
+    let dockerfile = "FROM base\nUSER ann\nRUN --mount=source=data,target=/d,U cat /d\n";
+    world.build(dockerfile, &[]).fails_with(&["Dockerfile:3", "COPY --chown"]);
+}
+
 const SECRET: &str = "Tr0ub4dor-and-3";
 
 #[test]

@@ -83,3 +83,21 @@ fn df_shows_each_image_and_record() {
         assert!(records.starts_with("CACHE ID") && records.lines().count() > 1, "{whole}");
     }
 }
+
+#[test]
+fn an_age_does_not_reach_images_that_came_of_late() {
+    let world = World::with_base();
+    let old = ["--source-date-epoch", "0"];
+    world.build("FROM base\nRUN echo 1 > /x\n", &[&old[..], &["-t", "old:1"]].concat()).ok();
+    world.build("FROM base\nRUN echo 2 > /x\n", &old).ok();
+    let listed = |what: &str| world.run(&["images", "-q", "--filter", what]).ok().lines().count();
+    let (named, unnamed) = (listed("dangling=false"), listed("dangling=true"));
+    assert_eq!((named, unnamed), (2, 1));
+    world.run(&["image", "prune", "-af", "--filter", "until=24h"]).ok();
+    world.run(&["system", "prune", "-f", "--filter", "until=24h"]).ok();
+    assert_eq!((listed("dangling=false"), listed("dangling=true")), (named, unnamed));
+    // By what stands in it, it is old.
+    assert!(listed("until=24h") >= 1);
+    world.run(&["image", "prune", "-af", "--filter", "until=2999-01-01T00:00:00Z"]).ok();
+    assert_eq!((listed("dangling=false"), listed("dangling=true")), (0, 0));
+}

@@ -38,9 +38,9 @@ const LIST: &[(&str, &str)] = &[
     ("+mount sysfs /sys ro", "the kernel's devices, read-only"),
     ("mount cgroup2 /sys/fs/cgroup ro", "of the container's own cgroup namespace, read-only"),
     ("mount * /sys/* ro", "mounts of the host, each covered by an empty directory"),
-    ("+mount tmpfs /etc/resolv.conf ro", "generated"),
-    ("+mount tmpfs /etc/hosts ro", "generated"),
-    ("+mount tmpfs /etc/hostname ro", "generated"),
+    ("+mount tmpfs /etc/resolv.conf r*", "generated: the container's own copy, of a step read-only"),
+    ("+mount tmpfs /etc/hosts r*", "as resolv.conf"),
+    ("mount tmpfs /etc/hostname rw", "generated: the container's own copy; a step has the file of its image"),
     ("mount tmpfs /etc/apt/apt.conf.d/* ro", "generated, with one user id"),
     ("+mount proc /proc/sys ro", "settings of the kernel, which user 0 could change"),
     ("mount proc /proc/bus ro", "as sys"),
@@ -265,5 +265,7 @@ fn what_a_command_can_reach_is_in_the_list() {
         let said: Vec<&str> =
             said.filter(|(time, _)| time.parse::<f64>().is_ok()).map(|(_, rest)| rest).collect();
         check(&format!("{who:?}, a step"), &said.join("\n"));
+        let etc: Vec<&&str> = said.iter().filter(|line| line.starts_with("mount tmpfs /etc/")).collect();
+        assert!(etc.iter().all(|line| line.ends_with(" ro")), "{who:?}: a step may write {etc:?}");
     }
 }

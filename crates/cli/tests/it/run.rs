@@ -330,3 +330,25 @@ fn processes_are_alone_and_have_few_rights() {
     ]);
     assert_eq!(ran.ok(), "77\n3072\n");
 }
+
+#[test]
+fn etc_hosts_and_others_are_the_containers_own() {
+    let world = World::with_base();
+    let files = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"];
+    let before = files.map(|path| std::fs::read(path).ok());
+    let script = "for f in hosts resolv.conf hostname; do echo '# mine' >> /etc/$f && tail -n 1 /etc/$f; done; \
+        echo 1.2.3.4 mine >> /etc/hosts; grep -c mine /etc/hosts";
+    assert_eq!(world.run(&["run", "base", "sh", "-c", script]).ok(), "# mine\n# mine\n# mine\n2\n");
+    assert_eq!(files.map(|path| std::fs::read(path).ok()), before);
+    let again = world.run(&["run", "base", "grep", "-c", "mine", "/etc/hosts"]);
+    assert_eq!((again.code, again.out.as_str()), (Some(1), "0\n"));
+    // Others than root, and containers with a read-only root, cannot write them, as with docker.
+    let write = ["base", "sh", "-c", "echo x >> /etc/hosts || echo no"];
+    for options in [&["--user", "7"][..], &["--read-only"]] {
+        assert_eq!(world.run(&[&["run"], options, &write].concat()).ok(), "no\n", "{options:?}");
+    }
+    // They are small.
+    let fill =
+        "head -c 100000000 /dev/zero >> /etc/hosts; test $(stat -c %s /etc/hosts) -lt 70000000 && echo small";
+    assert_eq!(world.run(&["run", "base", "sh", "-c", fill]).ok(), "small\n");
+}

@@ -402,3 +402,35 @@ fn inspect_reads_every_place() {
     assert!(world.run(&["inspect", "dir:1"]).ok().contains("RepoTags"));
     world.run(&["inspect", "--raw", "base"]).fails_with(&["--raw", "docker://"]);
 }
+
+#[test]
+fn images_of_archives_have_numbers_and_indexes_go_to_directories_alone() {
+    let world = World::with_base();
+    world.build("FROM base\nRUN echo 2 > /x\n", &["-t", "second:1"]).ok();
+    let archive = world.text("two.tar");
+    world.run(&["save", "-o", &archive, "base", "second:1"]).ok();
+    let id = |name: &str| world.inspect(name)["Id"].as_str().expect("an id").to_string();
+    for (number, name) in [(0, "base"), (1, "second:1")] {
+        let to = format!("dir{number}");
+        world.run(&["copy", &format!("docker-archive:{archive}:@{number}"), &format!("dir:{to}")]).ok();
+        let manifest = json_of(&world.path(&to).join("manifest.json"));
+        assert_eq!(manifest["config"]["digest"], id(name));
+    }
+    let from = format!("docker-archive:{archive}:@2");
+    world.run(&["copy", &from, "dir:x"]).fails_with(&["has 2 images", "none is @2"]);
+    world.run(&["copy", "dir:dir0", "docker-archive:new.tar:@0"]).fails_with(&["leave out @0"]);
+    world.run(&["list-tags", "oci:dir0"]).fails_with(&["only registries have tags"]);
+    world.run(&["list-tags", &format!("docker-archive:{archive}")]).ok();
+
+    let registry = Registry::start(&world);
+    let name = pushed(&world, &registry);
+    world.run(&["copy", "--multi-arch", "index-only", &name, "dir:index"]).ok();
+    assert_eq!(
+        fs::read_to_string(world.path("index/manifest.json")).expect("there"),
+        raw(&world, &name).trim_end()
+    );
+    assert_eq!(fs::read_dir(world.path("index")).expect("there").count(), 2, "the index and the version");
+    world
+        .run(&["copy", "--multi-arch", "index-only", &name, "oci:l"])
+        .fails_with(&["a registry or dir: can"]);
+}

@@ -179,3 +179,30 @@ fn a_store_of_somebody_else_is_refused() {
         assert!(ran.code == Some(1) && ran.err.contains("store") && !ran.err.contains("panicked"), "{ran:?}");
     }
 }
+
+#[test]
+fn a_file_that_the_user_cannot_read_is_named() {
+    if !crate::support::is_root() {
+        return;
+    }
+    let world = World::of(Who::User).load_base();
+    world.file("f", "x").file("in/secret", "x").file("locked/x", "x");
+    world.building("FROM base\nCOPY . /\n", &[]).run().ok();
+    let own = |path: &str, mode: u32| {
+        let path = world.path("context").join(path);
+        std::os::unix::fs::chown(&path, Some(0), Some(0)).expect("root");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("mode");
+    };
+    let build = |dockerfile: &str| {
+        std::fs::write(world.path("context/Dockerfile"), dockerfile).expect("a file");
+        world.run(&["build", "context"])
+    };
+    own("in/secret", 0o600);
+    for dockerfile in ["FROM base\nCOPY . /\n", "FROM base\nCOPY in/ /in/\n"] {
+        build(dockerfile).fails_with(&["cannot read \"in/secret\"", "Permission denied", ".dockerignore"]);
+    }
+    std::fs::write(world.path("context/.dockerignore"), "in/secret\n").expect("a file");
+    build("FROM base\nCOPY . /\n").ok();
+    own("locked", 0o700);
+    build("FROM base\nCOPY . /\n").fails_with(&["cannot read \"locked\"", "Permission denied"]);
+}

@@ -1,5 +1,7 @@
 //! Namespaces: what is separate cannot be seen.
 
+use std::fs;
+
 use crossdock_sandbox::{Network, Root};
 
 use crate::support::{Sandbox, Who, everybody};
@@ -64,6 +66,8 @@ fn generated_files_have_the_names_that_were_given() {
     for who in Who::all() {
         let mut sandbox =
             Sandbox::new(who, "hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf; echo x > /etc/hosts");
+        sandbox.spec.own_files = true;
+        sandbox.spec.read_only_root = true;
         sandbox.spec.hostname = "box".into();
         sandbox.spec.network = Network::None;
         sandbox.spec.extra_hosts = vec![("registry".into(), "10.1.2.3".parse().expect("an address"))];
@@ -75,6 +79,25 @@ fn generated_files_have_the_names_that_were_given() {
              10.1.2.3\tregistry\nnameserver 10.9.9.9\n"
         );
         assert!(ran.err.contains("Read-only file system"), "{ran:?}");
+    }
+}
+
+#[test]
+fn generated_files_are_the_commands_own_or_read_only() {
+    let script = "for f in hosts resolv.conf hostname; do cp /etc/$f /tmp/$f; echo mine >> /etc/$f && tail -n 1 /etc/$f; done";
+    for who in Who::all() {
+        let outside = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"].map(|path| fs::read(path).ok());
+        let mut sandbox = Sandbox::new(who, script);
+        sandbox.spec.own_files = true;
+        assert_eq!(sandbox.run().ok(), "mine\nmine\nmine\n", "as {who:?}");
+        assert_eq!(sandbox.changes(), ["tmp", "tmp/hostname", "tmp/hosts", "tmp/resolv.conf"], "as {who:?}");
+        // A step has the two files that its network needs, and no hostname: that one is the layer's.
+        let script = "for f in hosts resolv.conf; do echo x >> /etc/$f || echo ro; done; echo foo > /etc/hostname; cat /etc/hostname";
+        let sandbox = Sandbox::new(who, script);
+        assert_eq!(sandbox.run().ok(), "ro\nro\nfoo\n", "as {who:?}");
+        assert_eq!(sandbox.changes(), ["etc", "etc/hostname"], "as {who:?}");
+        let now = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"].map(|path| fs::read(path).ok());
+        assert_eq!(now, outside, "the machine's own files are untouched");
     }
 }
 

@@ -50,7 +50,7 @@ fn expect() -> String {
 }
 
 fn expect_with(ext4: u32) -> String {
-    format!("1\n0\n{ext4}\ngroup\nhostname\nhosts\ninner.json\nresolv.conf\n")
+    format!("1\n0\n{ext4}\ngroup\nhosts\ninner.json\nresolv.conf\n")
 }
 
 #[test]

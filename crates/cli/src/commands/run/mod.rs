@@ -205,6 +205,7 @@ fn run_image(session: &Session, mut args: RunArgs) -> Result<u8> {
     spec.groups = args.rights.own.groups(session.single_id());
     spec.sysctls = args.rights.sysctls(spec.network)?;
     spec.resolv_conf = args.dns.resolv_conf()?;
+    spec.own_files = true;
     spec.programs = Programs::of(&platform);
     spec.extra_hosts = hosts(&args.add_hosts, spec.network)?;
     spec.limits = limits(&args.ulimits)?;
