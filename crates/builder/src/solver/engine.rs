@@ -17,7 +17,7 @@ use crate::away::order::{Package, Task};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Miss, StepId, StepInfo, Wait};
 use crate::solver::cache::{CachedStep, StepCache};
-use crate::solver::environment::{Elsewhere, Environment};
+use crate::solver::environment::{Elsewhere, Environment, Farm, MadeHere};
 use crate::solver::fetching::Fetchers;
 use crate::solver::flights::{Flights, Promise, SharedFlight, Slots};
 use crate::solver::key::{Key, Part, differences};
@@ -47,7 +47,7 @@ pub(crate) struct Engine<'a> {
     attempt: Arc<Attempt>,
     slots: Slots,
     packers: Packers<'a>,
-    fetchers: Fetchers,
+    fetchers: Fetchers<'a>,
     flights: Flights<Digest>,
     done: Mutex<HashMap<Digest, StepResult>>,
     quick: Mutex<BTreeMap<Digest, Digest>>,
@@ -71,8 +71,24 @@ pub(crate) struct How<'a> {
     pub needs_tree: bool,
     /// Where the step stands, and the parts of its key, to tell what has changed since the last time.
     pub place: (&'a Digest, &'a [Part]),
-    /// How it is executed elsewhere; `None` if it stays here.
-    pub leave: Option<&'a Leave<'a>>,
+    /// What other machines have to do with it.
+    pub reach: Reach<'a>,
+}
+
+/// What other machines have to do with a step.
+#[derive(Clone, Copy)]
+pub(crate) enum Reach<'a> {
+    /// Nothing.
+    Here,
+    /// It is executed here, and they share its result.
+    Shared {
+        /// The digest under which they ask for it, if they cannot tell its key.
+        under: Option<&'a Digest>,
+        /// Whether its layer is sent for that.
+        is_sent: bool,
+    },
+    /// They may execute it.
+    Away(&'a Leave<'a>),
 }
 
 /// A step that may be executed elsewhere.
@@ -168,7 +184,7 @@ impl<'a> Engine<'a> {
         &'scope self,
         threads: &'scope Threads<'scope, 'env>,
         key: &Digest,
-        How { use_cache, varies, is_in_image, needs_tree, place, leave }: How<'_>,
+        How { use_cache, varies, is_in_image, needs_tree, place, reach }: How<'_>,
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
@@ -181,27 +197,28 @@ impl<'a> Engine<'a> {
                 self.tell_wait(step, Wait::SameStep);
             }
             let Some(_flight) = self.flights.board(key) else { continue };
+            let Some(shared) = self.board_shared(key, step)? else { continue };
             // Another thread may have finished the step between the look-up and boarding.
             if let Some(result) = self.known(key, use_cache, needs_tree)? {
                 return Ok((result, true));
             }
-            let Some(shared) = self.board_shared(key, step)? else { continue };
-            if let Some(result) = self.known(key, use_cache, needs_tree)? {
-                return Ok((result, true));
-            }
-            let farm = self.env.farm.zip(leave);
-            if let Some((farm, _)) = farm.filter(|_| use_cache)
-                && let Some(known) = farm.known(self.env, key, step)
-                && let Some(result) = self.take_over(threads, key, known, is_in_image)?
-            {
-                return Ok((result, true));
+            // What is shared under another digest was asked for before its key was known.
+            let may_be_known = match reach {
+                Reach::Here => false,
+                Reach::Shared { under, .. } => under.is_none(),
+                Reach::Away(_) => true,
+            };
+            if use_cache && may_be_known && self.take_known(threads, key, step, is_in_image)? {
+                continue;
             }
             let miss = if use_cache { self.why_missed(key, place)? } else { Miss::Asked };
             self.env.events.event(Event::Missed { step, miss });
             let store = self.env.store;
             let is_renewed = varies && !use_cache && store.cache_has(key);
             let renewal = is_renewed.then(random_name);
-            if let Some((farm, leave)) = farm {
+            if let Reach::Away(leave) = reach
+                && let Some(farm) = self.env.farm
+            {
                 let task = Task {
                     key,
                     step,
@@ -232,9 +249,56 @@ impl<'a> Engine<'a> {
             // The registry most likely has the layer of a step that gives the same result as before.
             let is_followed = self.env.sink.is_some() && is_in_image && (varies || !store.cache_has(key));
             let result = self.finish_step(threads, step, key, scratch, renewal, is_followed, shared)?;
+            if let Reach::Shared { under, is_sent } = reach
+                && let Some(farm) = self.env.farm
+            {
+                self.share_later(threads, farm, (key, under, is_sent), &result);
+            }
             self.remember_parts(place)?;
             return Ok((result, false));
         }
+    }
+
+    /// Takes the result of the step with this key from other machines, if they know it. It is then known
+    /// here.
+    pub fn take_known<'scope>(
+        &'scope self,
+        threads: &'scope Threads<'scope, '_>,
+        key: &Digest,
+        step: StepId,
+        is_in_image: bool,
+    ) -> Result<bool, ErrorKind> {
+        let known = self.env.farm.and_then(|farm| farm.known(self.env, key, step));
+        let taken = known.map(|known| self.take_over(threads, key, known, is_in_image)).transpose()?;
+        Ok(taken.flatten().is_some())
+    }
+
+    /// Shares the result of a step that was executed here, in the background.
+    fn share_later<'scope>(
+        &'scope self,
+        threads: &'scope Threads<'scope, '_>,
+        farm: &'a dyn Farm,
+        (key, under, is_sent): (&Digest, Option<&Digest>, bool),
+        result: &StepResult,
+    ) {
+        // A renewed step is not what others mean by its key.
+        if result.renewal.is_some() {
+            return;
+        }
+        let (env, key, under, result) = (self.env, key.clone(), under.cloned(), result.clone());
+        let share = move || {
+            let Ok(layer) = result.layer.map(|layer| layer.packed.wait()).transpose() else { return };
+            let record = Record { layer, created: result.created, renewal: None };
+            let (under, key) = match &under {
+                Some(under) => (under, Some(&key)),
+                None => (&key, None),
+            };
+            if !env.stop.is_set() {
+                farm.share(env, MadeHere { under, key, record, is_sent });
+            }
+        };
+        // How long it becomes is not known yet.
+        self.fetchers.fetch_later(threads, u64::MAX, Box::new(share));
     }
 
     /// Takes over what another machine has. Its layer is fetched in the background if that is `wanted`, else
@@ -256,7 +320,7 @@ impl<'a> Engine<'a> {
         let Some(announced) = record.layer.clone() else {
             remember(store, key, &record)?;
             // There is nothing to verify, and others may be told.
-            self.fetchers.fetch_later(threads, Box::new(move || drop(fetch())));
+            self.fetchers.fetch_later(threads, 0, Box::new(move || drop(fetch())));
             let result = StepResult { layer: None, created, renewal: None };
             lock(&self.done).insert(key.clone(), result.clone());
             return Ok(Some(result));
@@ -278,7 +342,7 @@ impl<'a> Engine<'a> {
                     let _ = promise.wait();
                 }
             };
-            self.fetchers.fetch_later(threads, Box::new(fetch));
+            self.fetchers.fetch_later(threads, announced.descriptor.size, Box::new(fetch));
         }
         let layer = Some(Layer::elsewhere(announced, promise));
         let result = StepResult { layer, created, renewal: None };
