@@ -14,7 +14,7 @@ use crossdock_oci::name::random_name;
 use prost::Message;
 
 /// Modes of blobs: files, and programs.
-const MODES: [(&str, u32); 2] = [("blobs", 0o444), ("programs", 0o555)];
+const MODES: [u32; 2] = [0o444, 0o555];
 
 /// A directory of blobs.
 #[derive(Clone, Debug)]
@@ -119,11 +119,11 @@ impl Storage {
         }
         if !is_executable {
             fs::copy(blob, to)?;
-            return fs::set_permissions(to, PermissionsExt::from_mode(MODES[0].1));
+            return fs::set_permissions(to, PermissionsExt::from_mode(MODES[0]));
         }
-        fs::set_permissions(&blob, PermissionsExt::from_mode(MODES[1].1))?;
+        fs::set_permissions(&blob, PermissionsExt::from_mode(MODES[1]))?;
         match fs::hard_link(&blob, &program) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => fs::hard_link(blob, to),
         }
     }
@@ -180,7 +180,7 @@ impl Writing {
             size_bytes: self.size,
         };
         let path = self.storage.path(&digest).expect("the hasher makes digests");
-        self.file.set_permissions(PermissionsExt::from_mode(MODES[0].1))?;
+        self.file.set_permissions(PermissionsExt::from_mode(MODES[0]))?;
         fs::rename(&self.path, path)?;
         self.is_kept = true;
         Ok(digest)

@@ -11,7 +11,7 @@ use crossdock_testkit::LayerTar;
 use crossdock_testkit::farm::{ActionResult, Behaviour, PROPERTY, TestFarm};
 use crossdock_testkit::foreign::{Cpu, hello_and_exit};
 
-use crate::support::{Ran, Running, World, eventually, our_emulator};
+use crate::support::{Ran, Running, World, eventually, our_emulator, require};
 
 /// A world with a farm whose workers keep layers in the world.
 fn farm(world: &World) -> TestFarm {
@@ -481,7 +481,8 @@ fn workers_of_root_need_no_user_namespaces() {
 fn a_worker_that_can_have_no_namespace_is_told() {
     let world = World::with_base();
     let farm = farm(&world);
-    // A user who is not root; setpriv is part of util-linux.
+    require("setpriv", "util-linux");
+    // Root that may not mount.
     let drop = "set -- setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$@\";";
     farm.behave(|behaviour| behaviour.wrapper = without_user_namespaces(drop));
     let built = build(&world, &farm, "FROM base\nRUN echo 1 > /1\n", &[]);
