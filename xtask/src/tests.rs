@@ -54,7 +54,7 @@ pub fn test(filter: &[&str]) -> Result<()> {
         clients::fetch(client, &format!("usr/libexec/docker/cli-plugins/{client}"))?;
     }
     clients::fetch_with_libraries("justbuild", "usr/bin/justbuild")?;
-    // The last one that keeps its jobs in SQLite; later ones want PostgreSQL.
+    // One that can keep its jobs in SQLite: 0.4 wants PostgreSQL.
     clients::fetch_python("buildgrid", "BuildGrid==0.1.32", "bgd")?;
     let machine = Machine::before()?;
     let result = check_all(filter);

@@ -249,13 +249,14 @@ impl Client {
     /// # Errors
     ///
     /// The server does not answer, or refuses this client.
-    pub fn read_some(&self, digests: &[Digest]) -> Result<Vec<Vec<u8>>> {
+    pub fn read_some(&self, digests: &[Digest]) -> Result<Vec<(Digest, Vec<u8>)>> {
         let responses = self.batch_read(digests)?.into_iter();
-        let is_good = |response: &reapi::batch_read_blobs_response::Response| {
-            response.status.as_ref().is_none_or(|status| status.code == 0)
-                && digests.contains(&Digest::of(&response.data))
+        let good = |response: reapi::batch_read_blobs_response::Response| {
+            let digest = Digest::of(&response.data);
+            let is_good = response.status.as_ref().is_none_or(|status| status.code == 0);
+            (is_good && digests.contains(&digest)).then_some((digest, response.data))
         };
-        Ok(responses.filter(is_good).map(|response| response.data).collect())
+        Ok(responses.filter_map(good).collect())
     }
 
     fn batch_read(&self, digests: &[Digest]) -> Result<Vec<reapi::batch_read_blobs_response::Response>> {

@@ -1,5 +1,6 @@
 //! The action cache (REAPI, service `ActionCache`), and results of actions.
 
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
@@ -7,9 +8,10 @@ use bazel_remote_apis::build::bazel::remote::execution::v2::action_cache_client:
 use tonic::Code;
 
 use crate::Result;
-use crate::client::Client;
+use crate::client::{Client, lock};
 use crate::digest::Digest;
 use crate::error::FarmError;
+use crate::settings::Settings;
 
 /// What an action gave.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,6 +87,19 @@ impl ActionResult {
     }
 }
 
+/// Takes answers: the place of the action in a list, and what is known of it.
+pub type Told<'a> = &'a (dyn Fn(usize, Result<Option<ActionResult>>) + Sync);
+
+/// Waits for all of these.
+async fn all<F: Future<Output = ()>>(work: impl Iterator<Item = F>) {
+    let mut under_way: Vec<_> = work.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        under_way.retain_mut(|one| one.as_mut().poll(context).is_pending());
+        if under_way.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
 impl Client {
     /// What is known of an action: one request. The files in `inline` may come along.
     ///
@@ -95,21 +110,25 @@ impl Client {
         self.wait(self.get_action_result(action, inline))
     }
 
+    /// Connects as [`Client::connect`] does, and asks for results meanwhile as [`Client::action_results`]
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::connect`].
+    pub fn connect_asking(settings: Settings, actions: &[Digest], told: Told<'_>) -> Result<Client> {
+        Client::connect_and(settings, async |client: &Client| client.get_action_results(actions, told).await)
+    }
+
     /// What is known of several actions: one request for each, all at once. `told` gets each answer with the
     /// action's place in the list.
-    pub fn action_results(
-        &self,
-        actions: &[Digest],
-        told: &(dyn Fn(usize, Result<Option<ActionResult>>) + Sync),
-    ) {
-        let asked = actions.iter().enumerate();
-        let mut under_way: Vec<_> = asked
-            .map(|(i, action)| Box::pin(async move { told(i, self.get_action_result(action, &[]).await) }))
-            .collect();
-        self.wait(std::future::poll_fn(|context| {
-            under_way.retain_mut(|one| one.as_mut().poll(context).is_pending());
-            if under_way.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        }));
+    pub fn action_results(&self, actions: &[Digest], told: Told<'_>) {
+        self.wait(self.get_action_results(actions, told));
+    }
+
+    pub(crate) async fn get_action_results(&self, actions: &[Digest], told: Told<'_>) {
+        let ask = |(i, action)| async move { told(i, self.get_action_result(action, &[]).await) };
+        all(actions.iter().enumerate().map(ask)).await;
     }
 
     async fn get_action_result(&self, action: &Digest, inline: &[&str]) -> Result<Option<ActionResult>> {
@@ -139,6 +158,30 @@ impl Client {
     ///
     /// The server does not answer, refuses this client, or lacks a file of the result.
     pub fn update_action_result(&self, action: &Digest, result: &ActionResult) -> Result<()> {
+        self.wait(self.put_action_result(action, result))
+    }
+
+    /// Writes what is known of several actions, all at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::update_action_result`]; the first one.
+    pub fn update_action_results(&self, results: &[(Digest, ActionResult)]) -> Result<()> {
+        let first = Mutex::new(Ok(()));
+        let write = |(action, result)| {
+            let first = &first;
+            async move {
+                if let Err(error) = self.put_action_result(action, result).await {
+                    let mut first = lock(first);
+                    *first = std::mem::replace(&mut *first, Ok(())).and(Err(error));
+                }
+            }
+        };
+        self.wait(all(results.iter().map(|(action, result)| write((action, result)))));
+        first.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn put_action_result(&self, action: &Digest, result: &ActionResult) -> Result<()> {
         if !self.capabilities.may_update {
             return Ok(());
         }
@@ -149,11 +192,11 @@ impl Client {
             results_cache_policy: None,
             digest_function: reapi::digest_function::Value::Sha256 as i32,
         };
-        let written = self.wait(self.repeat("UpdateActionResult", || async {
+        let written = self.repeat("UpdateActionResult", || async {
             let mut service = ActionCacheClient::new(self.connection.clone());
             service.update_action_result(self.request(message.clone())).await
-        }));
-        match written {
+        });
+        match written.await {
             // Reading alone may be granted.
             Err(FarmError::Unauthorised { .. }) => Ok(()),
             other => other.map(drop),

@@ -49,6 +49,11 @@ impl Client {
     ///
     /// The server does not answer, refuses this client, or lacks what is needed: executions, SHA-256.
     pub fn connect(settings: Settings) -> Result<Client> {
+        Client::connect_and(settings, async |_| {})
+    }
+
+    /// The same, and does something else on the connection meanwhile.
+    pub(crate) fn connect_and(settings: Settings, other: impl AsyncFnOnce(&Client)) -> Result<Client> {
         let started = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = started.map_err(|e| FarmError::io("start threads for the farm", e))?;
         let connection = {
@@ -66,11 +71,12 @@ impl Client {
         // Nothing is lost yet by going on without the farm.
         let retries = client.settings.retries;
         client.settings.retries = retries.min(CONNECT_RETRIES);
-        let asked = client.wait(client.repeat("GetCapabilities", || async {
+        let asked = client.repeat("GetCapabilities", || async {
             let mut service = CapabilitiesClient::new(client.connection.clone());
             let instance_name = client.settings.address.instance.clone();
             service.get_capabilities(client.request(reapi::GetCapabilitiesRequest { instance_name })).await
-        }))?;
+        });
+        let asked = client.wait(async { tokio::join!(asked, other(&client)).0 })?;
         client.settings.retries = retries;
         let unfit = |reason| FarmError::Unfit { farm: client.name(), reason };
         client.capabilities = Capabilities::read(&asked).map_err(unfit)?;

@@ -27,7 +27,7 @@ pub use bazel_remote_apis as api;
 pub use action::{Action, Command, InputRoot};
 pub use address::Address;
 pub use blobs::{Blob, Content};
-pub use cache::{ActionResult, OutputFile};
+pub use cache::{ActionResult, OutputFile, Told};
 pub use capabilities::Capabilities;
 pub use channel::check;
 pub use client::Client;

@@ -14,7 +14,7 @@ use crossdock_oci::name::random_name;
 use prost::Message;
 
 /// Modes of blobs: files, and programs.
-const MODES: [(&str, u32); 2] = [("blobs", 0o444), ("programs", 0o555)];
+const MODES: [u32; 2] = [0o444, 0o555];
 
 /// A directory of blobs.
 #[derive(Clone, Debug)]
@@ -112,17 +112,20 @@ impl Storage {
         }
         let gone = || io::Error::from(io::ErrorKind::NotFound);
         let blob = self.path(digest).ok_or_else(gone)?;
-        if !is_executable {
+        // A blob that was a program once is one file with that, so whoever wants it otherwise gets a copy.
+        let program = self.root.join("programs").join(hex(digest).ok_or_else(gone)?);
+        if !is_executable && !program.exists() {
             return fs::hard_link(blob, to);
         }
-        let program = self.root.join("programs").join(hex(digest).ok_or_else(gone)?);
-        if !program.exists() {
-            let temporary = self.temporary();
-            fs::copy(&blob, &temporary)?;
-            fs::set_permissions(&temporary, PermissionsExt::from_mode(MODES[1].1))?;
-            fs::rename(&temporary, &program)?;
+        if !is_executable {
+            fs::copy(blob, to)?;
+            return fs::set_permissions(to, PermissionsExt::from_mode(MODES[0]));
         }
-        fs::hard_link(program, to)
+        fs::set_permissions(&blob, PermissionsExt::from_mode(MODES[1]))?;
+        match fs::hard_link(&blob, &program) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => fs::hard_link(blob, to),
+        }
     }
 
     /// The result of an action, whether or not its files are here.
@@ -177,7 +180,7 @@ impl Writing {
             size_bytes: self.size,
         };
         let path = self.storage.path(&digest).expect("the hasher makes digests");
-        self.file.set_permissions(PermissionsExt::from_mode(MODES[0].1))?;
+        self.file.set_permissions(PermissionsExt::from_mode(MODES[0]))?;
         fs::rename(&self.path, path)?;
         self.is_kept = true;
         Ok(digest)
@@ -234,7 +237,11 @@ mod tests {
         assert_eq!(left, 0, "what is not kept is removed");
         let program = directory.path().join("program");
         storage.place(&digest, true, &program).expect("placed");
-        assert_eq!(program.metadata().expect("it is there").permissions().mode() & 0o777, 0o555);
+        let data = directory.path().join("data");
+        storage.place(&digest, false, &data).expect("placed");
+        let modes = [&program, &data].map(|path| path.metadata().expect("it is there").permissions().mode());
+        assert_eq!(modes.map(|mode| mode & 0o777), [0o555, 0o444]);
+        assert_eq!(fs::read(&data).expect("read"), b"hello");
         storage.prune(Duration::from_secs(3600));
         assert!(storage.has(&digest));
     }

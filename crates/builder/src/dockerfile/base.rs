@@ -12,6 +12,7 @@ use super::stage::{StageRun, Step};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::Event;
 use crate::files::copy::{self, CopyOptions, Placement};
+use crate::solver::engine::Reach;
 use crate::solver::key::Key;
 use crate::solver::layer::{Base, image_layers, open_root};
 
@@ -94,8 +95,14 @@ impl StageRun<'_, '_, '_> {
             copy::copy(&tree, &start, stack.root(), b"", Placement::Exact, &options)?;
             Ok(stack.finish()?)
         };
-        let step =
-            Step { title: &title, key, created_by: title.clone(), varies: false, leave: None, later: None };
+        let step = Step {
+            title: &title,
+            key,
+            created_by: title.clone(),
+            varies: false,
+            reach: Reach::Here,
+            later: None,
+        };
         self.layer_step(step, lines, &mut execute)
     }
 

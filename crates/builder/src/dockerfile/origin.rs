@@ -20,8 +20,10 @@ impl StageRun<'_, '_, '_> {
     /// The layers of an origin that is an image or a stage, and a digest that names their content.
     pub fn origin_layers(&self, origin: &Origin, lines: Lines) -> Result<(Vec<Layer>, Digest), BuildError> {
         let from_manifest = |manifest: &Descriptor| {
+            // A farm may know what is copied from it, as with a base image.
+            let may_wait = self.engine.env.farm.is_some() && self.use_cache;
             let (config, layers) =
-                image_layers(self.engine.env.store, manifest, false).map_err(|e| e.at(lines))?;
+                image_layers(self.engine.env.store, manifest, may_wait).map_err(|e| e.at(lines))?;
             let mut key = Key::new("base", &Digest::of(b""));
             key.list(config.rootfs.diff_ids.iter().map(Digest::as_str));
             Ok((layers, key.finish()))

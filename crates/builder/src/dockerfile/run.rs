@@ -22,7 +22,7 @@ use crate::error::{BuildError, ErrorKind};
 use crate::event::StepId;
 use crate::files::copy::{self, CopyOptions, Placement};
 use crate::files::tree::Tree;
-use crate::solver::engine::Leave;
+use crate::solver::engine::{Leave, Reach};
 use crate::solver::key::Key;
 use crate::solver::layer::trees_of;
 
@@ -94,12 +94,15 @@ impl StageRun<'_, '_, '_> {
         let package = || package(engine, &command, &platform, &layers, &mounts);
         let shown_command = shown_args(&args);
         let leave = Leave { name: &title, command: &shown_command, platform: &platform, package: &package };
-        let leave = may_leave(engine, &command, &mounts).then_some(&leave);
+        let reach = match may_leave(engine, &command, &mounts) {
+            true => Reach::Away(&leave),
+            false => Reach::Here,
+        };
         let key = engine.timed(key);
-        if leave.is_some() {
+        if matches!(reach, Reach::Away(_)) {
             self.ask_ahead(&key.0);
         }
-        let step = Step { title: &title, key, created_by, varies: true, leave, later: None };
+        let step = Step { title: &title, key, created_by, varies: true, reach, later: None };
         self.layer_step(step, lines, &mut execute)
     }
 

@@ -19,7 +19,7 @@ use super::scope::{Env, Scope};
 use super::state::{State, Weight};
 use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::{Event, StepId, StepInfo, Wait};
-use crate::solver::engine::{Engine, How, Leave};
+use crate::solver::engine::{Engine, How, Reach};
 use crate::solver::key::{Key, Part};
 use crate::solver::layer::{Base, MakeLater};
 
@@ -39,8 +39,8 @@ pub(crate) struct Step<'a> {
     pub created_by: String,
     /// Whether its result may differ each time.
     pub varies: bool,
-    /// How it is executed elsewhere; `None` if it stays here.
-    pub leave: Option<&'a Leave<'a>>,
+    /// What other machines have to do with it.
+    pub reach: Reach<'a>,
     /// How its layer is made later, if that can wait; `None` if it is made now.
     pub later: Option<MakeLater>,
 }
@@ -318,17 +318,43 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         self.state.note_metadata(history).map_err(|e| e.at(lines))
     }
 
+    /// The key of the announced step, whose result an earlier build or another machine has noted under
+    /// `quick`.
+    pub(super) fn known_under(&self, quick: &Digest) -> Result<Option<Digest>, ErrorKind> {
+        let (engine, needs_tree) = (self.engine, self.needs_tree());
+        if !self.use_cache {
+            return Ok(None);
+        }
+        if let Some(known) = engine.quick_key(quick)?
+            && engine.is_known(&known, needs_tree)?
+        {
+            return Ok(Some(known));
+        }
+        let (step, _) = self.open.expect("a step was announced");
+        let Some(known) = engine.env.farm.and_then(|farm| farm.key_of(engine.env, quick, step)) else {
+            return Ok(None);
+        };
+        let is_in_image = self.plan.is_in_image((self.index, self.target));
+        let is_known = engine.is_known(&known, needs_tree)?
+            || engine.take_known(self.threads, &known, step, is_in_image)?;
+        if is_known {
+            engine.remember_quick(quick, &known)?;
+        }
+        Ok(is_known.then_some(known))
+    }
+
     /// Asks a farm for the step with this key and for those that follow, if the store does not know it: they
     /// are then answered together, rather than one after the other.
     pub(super) fn ask_ahead(&self, key: &Digest) {
         let Some(farm) = self.engine.env.farm.filter(|_| self.use_cache) else { return };
         if !self.engine.env.store.cache_has(key) && !farm.is_asked(key) {
-            farm.ask(self.engine.env, &self.keys_ahead(key));
+            let are_wanted = self.plan.is_in_image((self.index, self.target));
+            farm.ask(self.engine.env, &self.keys_ahead(key), are_wanted);
         }
     }
 
-    /// The keys of the step with this key and of the RUN instructions after it, as far as they can be told
-    /// without a result: each has another key if one before it was renewed.
+    /// The keys of the step with this key and of the RUN and WORKDIR instructions after it, as far as they
+    /// can be told without a result: each has another key if one before it was renewed.
     fn keys_ahead(&self, key: &Digest) -> Vec<Digest> {
         let instructions = &self.plan.file.stages[self.index].instructions[self.next..];
         let mut ahead = StageRun {
@@ -370,7 +396,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 break;
             };
             ahead.state.digest = key.clone();
-            if matches!(instruction.kind, Kind::Run(_)) && !self.engine.env.store.cache_has(&key) {
+            if !self.engine.env.store.cache_has(&key) {
                 keys.push(key);
             }
         }
@@ -415,7 +441,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     /// Executes or looks up the announced step, which makes a layer.
     pub fn layer_step(
         &mut self,
-        Step { title, key, created_by, varies, leave, later }: Step<'_>,
+        Step { title, key, created_by, varies, reach, later }: Step<'_>,
         lines: Lines,
         execute: &mut dyn FnMut(&Scratch, StepId) -> Result<(), ErrorKind>,
     ) -> Result<(), BuildError> {
@@ -429,7 +455,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
         let is_in_image = self.plan.is_in_image((self.index, self.target));
         let (needs_tree, needs_archive) = (self.needs_tree(), self.needs_archive());
         let (use_cache, later) = (self.use_cache, later.as_ref());
-        let how = How { use_cache, varies, is_in_image, needs_tree, needs_archive, later, place, leave };
+        let how = How { use_cache, varies, is_in_image, needs_tree, needs_archive, later, place, reach };
         let result = engine.step(self.threads, &key, how, step, &mut |scratch| execute(scratch, step));
         match result {
             Ok((result, cached)) => {

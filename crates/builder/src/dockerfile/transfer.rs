@@ -25,6 +25,7 @@ use crate::files::copy::{self, CopyOptions, Placement};
 use crate::files::tree::{Entry, Tree, clean_relative, join};
 use crate::files::unpack::{is_archive, on_disk, unpack};
 use crate::git::{GitSource, is_git, without_password};
+use crate::solver::engine::Reach;
 use crate::solver::key::Key;
 use crate::solver::layer::{Layer, MakeLater, open_root, trees_of};
 
@@ -141,19 +142,10 @@ impl StageRun<'_, '_, '_> {
                 transfer.parents
             ));
             let (key, _) = self.engine.timed(key);
-            if self.use_cache
-                && let Some(known) = self.engine.quick_key(&key).map_err(|e| e.at(lines))?
-                && self.engine.is_known(&known, self.needs_tree()).map_err(|e| e.at(lines))?
-            {
+            if let Some(known) = self.known_under(&key).map_err(|e| e.at(lines))? {
                 let mut never = |_: &Scratch, _| -> Result<(), ErrorKind> { Err(ErrorKind::Cancelled) };
-                let step = Step {
-                    title: &title,
-                    key: (known, Vec::new()),
-                    created_by,
-                    varies: false,
-                    leave: None,
-                    later: None,
-                };
+                let (key, reach) = ((known, Vec::new()), Reach::Here);
+                let step = Step { title: &title, key, created_by, varies: false, reach, later: None };
                 return self.layer_step(step, lines, &mut never);
             }
             quick = Some(key);
@@ -232,8 +224,13 @@ impl StageRun<'_, '_, '_> {
         };
         // The root of a stage goes with the build; the files of a context are there as long as its result.
         let later = (can_wait && origin_layers.is_none()).then(|| make.clone());
-        let key_and_parts = (key.clone(), parts);
-        let step = Step { title: &title, key: key_and_parts, created_by, varies: false, leave: None, later };
+        // What is copied out of the context lies in the context of whoever else builds this, so it is worth
+        // no upload; but a command on the farm may have needed it there.
+        let reach = Reach::Shared { under: quick.as_ref(), is_sent: quick.is_some() };
+        if quick.is_none() {
+            self.ask_ahead(&key);
+        }
+        let step = Step { title: &title, key: (key.clone(), parts), created_by, varies: false, reach, later };
         self.layer_step(step, lines, &mut execute)?;
         match quick {
             Some(quick) => self.engine.remember_quick(&quick, &key).map_err(|e| e.at(lines)),
@@ -526,8 +523,9 @@ impl StageRun<'_, '_, '_> {
             Ok(stack.finish()?)
         };
         let key = self.engine.timed(key);
-        let step =
-            Step { title: &title, key, created_by: title.clone(), varies: false, leave: None, later: None };
+        self.ask_ahead(&key.0);
+        let reach = Reach::Shared { under: None, is_sent: true };
+        let step = Step { title: &title, key, created_by: title.clone(), varies: false, reach, later: None };
         self.layer_step(step, lines, &mut execute)
     }
 

@@ -14,7 +14,7 @@ use crate::error::ErrorKind;
 use crate::event::{Event, StepId};
 use crate::files::copy::{self, CopyOptions, Placement};
 use crate::files::tree::Tree;
-use crate::solver::engine::{Engine, How};
+use crate::solver::engine::{Engine, How, Reach};
 use crate::solver::flights::Promise;
 use crate::solver::key::{Key, Part};
 use crate::solver::layer::{Layer, open_root, trees_of};
@@ -128,7 +128,7 @@ impl Solving<'_, '_, '_> {
             needs_archive: engine.settings.needs_images,
             later: None,
             place: (&place, &parts),
-            leave: None,
+            reach: Reach::Here,
         };
         let (result, is_known) = engine.step(self.threads, &key, how, current.step, execute)?;
         if !is_known {

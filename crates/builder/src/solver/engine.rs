@@ -17,7 +17,7 @@ use crate::away::order::{Package, Task};
 use crate::error::{BuildError, ErrorKind};
 use crate::event::{Event, Miss, StepId, StepInfo, Wait};
 use crate::solver::cache::{CachedStep, StepCache};
-use crate::solver::environment::{Elsewhere, Environment};
+use crate::solver::environment::{Elsewhere, Environment, Farm, MadeHere};
 use crate::solver::fetching::Fetchers;
 use crate::solver::flights::{Flights, Promise, SharedFlight, Slots};
 use crate::solver::key::{Key, Part, differences};
@@ -52,7 +52,7 @@ pub(crate) struct Engine<'a> {
     attempt: Arc<Attempt>,
     slots: Slots,
     packers: Packers<'a>,
-    fetchers: Fetchers,
+    fetchers: Fetchers<'a>,
     flights: Flights<Digest>,
     done: Mutex<HashMap<Digest, StepResult>>,
     quick: Mutex<BTreeMap<Digest, Digest>>,
@@ -84,8 +84,24 @@ pub(crate) struct How<'a> {
     pub later: Option<&'a MakeLater>,
     /// Where the step stands, and the parts of its key, to tell what has changed since the last time.
     pub place: (&'a Digest, &'a [Part]),
-    /// How it is executed elsewhere; `None` if it stays here.
-    pub leave: Option<&'a Leave<'a>>,
+    /// What other machines have to do with it.
+    pub reach: Reach<'a>,
+}
+
+/// What other machines have to do with a step.
+#[derive(Clone, Copy)]
+pub(crate) enum Reach<'a> {
+    /// Nothing.
+    Here,
+    /// It is executed here, and they share its result.
+    Shared {
+        /// The digest under which they ask for it, if they cannot tell its key.
+        under: Option<&'a Digest>,
+        /// Whether its layer is sent for that.
+        is_sent: bool,
+    },
+    /// They may execute it.
+    Away(&'a Leave<'a>),
 }
 
 /// A step that may be executed elsewhere.
@@ -186,7 +202,9 @@ impl<'a> Engine<'a> {
         step: StepId,
         execute: &mut dyn FnMut(&Scratch) -> Result<(), ErrorKind>,
     ) -> Result<(StepResult, bool), ErrorKind> {
-        let How { use_cache, varies, is_in_image, needs_archive, later, place, leave, .. } = how;
+        // A farm shares archives, so with one no layer waits until somebody needs it.
+        let how = How { needs_archive: how.needs_archive || self.env.farm.is_some(), ..how };
+        let How { use_cache, varies, is_in_image, needs_archive, later, place, reach, .. } = how;
         let later = later.filter(|_| !how.needs_tree && !needs_archive);
         let found = || -> Result<Option<(StepResult, bool)>, ErrorKind> {
             let found = self.known(key, &how)?;
@@ -204,20 +222,19 @@ impl<'a> Engine<'a> {
                 self.tell_wait(step, Wait::SameStep);
             }
             let Some(_flight) = self.flights.board(key) else { continue };
+            let Some(shared) = self.board_shared(key, step)? else { continue };
             // Another thread may have finished the step between the look-up and boarding.
             if let Some(found) = found()? {
                 return Ok(found);
             }
-            let Some(shared) = self.board_shared(key, step)? else { continue };
-            if let Some(found) = found()? {
-                return Ok(found);
-            }
-            let farm = self.env.farm.zip(leave);
-            if let Some((farm, _)) = farm.filter(|_| use_cache)
-                && let Some(known) = farm.known(self.env, key, step)
-                && let Some(result) = self.take_over(threads, key, known, is_in_image)?
-            {
-                return Ok((result, true));
+            // What is shared under another digest was asked for before its key was known.
+            let may_be_known = match reach {
+                Reach::Here => false,
+                Reach::Shared { under, .. } => under.is_none(),
+                Reach::Away(_) => true,
+            };
+            if use_cache && may_be_known && self.take_known(threads, key, step, is_in_image)? {
+                continue;
             }
             let miss = if use_cache { self.why_missed(key, place)? } else { Miss::Asked };
             self.env.events.event(Event::Missed { step, miss });
@@ -230,7 +247,9 @@ impl<'a> Engine<'a> {
             }
             let is_renewed = varies && !use_cache && store.cache_has(key);
             let renewal = is_renewed.then(random_name);
-            if let Some((farm, leave)) = farm {
+            if let Reach::Away(leave) = reach
+                && let Some(farm) = self.env.farm
+            {
                 let task = Task {
                     key,
                     step,
@@ -270,6 +289,11 @@ impl<'a> Engine<'a> {
                 _flight: shared,
             };
             let result = self.finish_step(threads, packing, scratch, needs_archive)?;
+            if let Reach::Shared { under, is_sent } = reach
+                && let Some(farm) = self.env.farm
+            {
+                self.share_later(threads, farm, (key, under, is_sent), &result);
+            }
             self.remember_parts(place)?;
             return Ok((result, false));
         }
@@ -289,7 +313,8 @@ impl<'a> Engine<'a> {
                     let _ = promise.wait();
                 }
             };
-            self.fetchers.fetch_later(threads, Box::new(pack));
+            // How long it becomes is not known yet.
+            self.fetchers.fetch_later(threads, u64::MAX, Box::new(pack));
         }
     }
 
@@ -327,6 +352,48 @@ impl<'a> Engine<'a> {
         Ok(store.cache_has(key) && !recorded(store, key)?.is_some_and(is_put_off))
     }
 
+    /// Takes the result of the step with this key from other machines, if they know it. It is then known
+    /// here.
+    pub fn take_known<'scope>(
+        &'scope self,
+        threads: &'scope Threads<'scope, '_>,
+        key: &Digest,
+        step: StepId,
+        is_in_image: bool,
+    ) -> Result<bool, ErrorKind> {
+        let known = self.env.farm.and_then(|farm| farm.known(self.env, key, step));
+        let taken = known.map(|known| self.take_over(threads, key, known, is_in_image)).transpose()?;
+        Ok(taken.flatten().is_some())
+    }
+
+    /// Shares the result of a step that was executed here, in the background.
+    fn share_later<'scope>(
+        &'scope self,
+        threads: &'scope Threads<'scope, '_>,
+        farm: &'a dyn Farm,
+        (key, under, is_sent): (&Digest, Option<&Digest>, bool),
+        result: &StepResult,
+    ) {
+        // A renewed step is not what others mean by its key.
+        if result.renewal.is_some() {
+            return;
+        }
+        let (env, key, under, result) = (self.env, key.clone(), under.cloned(), result.clone());
+        let share = move || {
+            let Ok(layer) = result.layer.map(|layer| layer.packed.wait()).transpose() else { return };
+            let record = Record { layer, created: result.created, renewal: None };
+            let (under, key) = match &under {
+                Some(under) => (under, Some(&key)),
+                None => (&key, None),
+            };
+            if !env.stop.is_set() {
+                farm.share(env, MadeHere { under, key, record, is_sent });
+            }
+        };
+        // How long it becomes is not known yet.
+        self.fetchers.fetch_later(threads, u64::MAX, Box::new(share));
+    }
+
     /// Takes over what another machine has. Its layer is fetched in the background if that is `wanted`, else
     /// when somebody needs it, and the step is recorded then. `None` if it cannot be had.
     fn take_over<'scope>(
@@ -346,7 +413,7 @@ impl<'a> Engine<'a> {
         let Some(announced) = record.layer.clone() else {
             remember(store, key, &record)?;
             // There is nothing to verify, and others may be told.
-            self.fetchers.fetch_later(threads, Box::new(move || drop(fetch())));
+            self.fetchers.fetch_later(threads, 0, Box::new(move || drop(fetch())));
             let result = StepResult { layer: None, created, renewal: None };
             lock(&self.done).insert(key.clone(), result.clone());
             return Ok(Some(result));
@@ -368,7 +435,7 @@ impl<'a> Engine<'a> {
                     let _ = promise.wait();
                 }
             };
-            self.fetchers.fetch_later(threads, Box::new(fetch));
+            self.fetchers.fetch_later(threads, announced.descriptor.size, Box::new(fetch));
         }
         let layer = Some(Layer::elsewhere(announced, promise));
         let result = StepResult { layer, created, renewal: None };
@@ -616,7 +683,7 @@ impl<'a> Engine<'a> {
             needs_archive: false,
             later: None,
             place: (key, &[]),
-            leave: None,
+            reach: Reach::Here,
         };
         Ok(self.known(key, &how)?.is_some())
     }

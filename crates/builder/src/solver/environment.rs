@@ -84,11 +84,23 @@ pub struct Elsewhere {
     pub fetch: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
+/// The result of a step that was executed here, for other machines.
+pub struct MadeHere<'a> {
+    /// The digest under which they ask for it.
+    pub under: &'a Digest,
+    /// The step's key, if they cannot tell it before they have the result.
+    pub key: Option<&'a Digest>,
+    /// The result.
+    pub record: Record,
+    /// Whether its layer is sent. If not, the result is noted if the layer gets there in another way.
+    pub is_sent: bool,
+}
+
 /// Other machines that execute commands.
 pub trait Farm: Sync {
     /// Asks for the results of steps that will most likely be looked up next, all at once and without
-    /// waiting.
-    fn ask(&self, env: &Environment<'_>, keys: &[Digest]);
+    /// waiting. Whether layers `are_wanted` is whether they will be fetched.
+    fn ask(&self, env: &Environment<'_>, keys: &[Digest], are_wanted: bool);
 
     /// Whether the result of the step with this key was asked for a moment ago.
     fn is_asked(&self, key: &Digest) -> bool;
@@ -109,6 +121,14 @@ pub trait Farm: Sync {
         task: &Task<'_>,
     ) -> Result<Option<(Elsewhere, bool)>, ErrorKind>;
 
-    /// Tells what went wrong in the background. Called when nothing is fetched any more.
+    /// The key of a step whose result was shared with [`MadeHere::key`]. [`Farm::known`] then gives the
+    /// result without a request.
+    fn key_of(&self, env: &Environment<'_>, under: &Digest, step: StepId) -> Option<Digest>;
+
+    /// Shares a result. What goes wrong is told at the end.
+    fn share(&self, env: &Environment<'_>, made: MadeHere<'_>);
+
+    /// Ends what was begun in the background, and tells what went wrong. Called when nothing is fetched any
+    /// more.
     fn settle(&self, env: &Environment<'_>);
 }

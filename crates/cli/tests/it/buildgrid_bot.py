@@ -23,6 +23,8 @@ PENDING, ACTIVE, COMPLETED = 1, 2, 4
 # Seconds for which the server may hold an update until there is work.
 WAIT = 20
 CHUNK = 1 << 20
+# Counts the bots that the server knows.
+CREATED = threading.Semaphore(0)
 
 
 class Bot:
@@ -112,6 +114,7 @@ class Bot:
         )
         request = bots_pb2.CreateBotSessionRequest(parent="", bot_session=session)
         session = self.bots.CreateBotSession(request, timeout=WAIT)
+        CREATED.release()
         while True:
             for lease in session.leases:
                 if lease.state == PENDING:
@@ -140,6 +143,8 @@ def main():
     ]
     for thread in threads:
         thread.start()
+    for _ in threads:
+        CREATED.acquire()
     print("ready", flush=True)
     for thread in threads:
         thread.join()

@@ -1,7 +1,8 @@
 //! `--farm`: steps on an engine of the Remote Execution API. The farm is in this process; its workers start
 //! the crossdock that they are sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crossdock_testkit::LayerTar;
 use crossdock_testkit::farm::{ActionResult, Behaviour, PROPERTY, TestFarm};
 use crossdock_testkit::foreign::{Cpu, hello_and_exit};
 
-use crate::support::{Ran, Running, World, eventually, our_emulator};
+use crate::support::{Ran, Running, World, eventually, our_emulator, require};
 
 /// A world with a farm whose workers keep layers in the world.
 fn farm(world: &World) -> TestFarm {
@@ -57,6 +58,77 @@ impl Just {
         let address = format!("grpc://127.0.0.1:{}/remote-execution", port().expect("there is one"));
         Just { _running: running, address }
     }
+}
+
+/// BuildGrid with its storage in memory and its jobs in SQLite, and bots.
+struct BuildGrid {
+    _running: [Running; 2],
+    address: String,
+}
+
+impl BuildGrid {
+    fn start(world: &World, bots: usize) -> BuildGrid {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the checkout");
+        let programs = checkout.join("target/clients/buildgrid/bin");
+        let (server, python) = (programs.join("bgd"), programs.join("python"));
+        assert!(server.exists(), "{} is missing: cargo xtask test fetches it", server.display());
+        // It cannot say which port it got. Nobody who asks for any port gets one below 32768 (ip(7),
+        // ip_local_port_range).
+        let first = 20_000 + std::process::id() % 10_000;
+        let is_free = |port: &u32| std::net::TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
+        let port = (first..first + 100).find(is_free).expect("a port");
+        let address = format!("127.0.0.1:{port}");
+        let settings = include_str!("buildgrid.yml").replace("ADDRESS", &address);
+        std::fs::write(world.path("server.yml"), settings.replace("DIRECTORY", &world.text("")))
+            .expect("written");
+        let log = |name: &str| {
+            let file = std::fs::File::create(world.path(name)).expect("a file");
+            (Stdio::from(file.try_clone().expect("a file")), Stdio::from(file))
+        };
+        let (out, err) = log("server.log");
+        let mut command = Command::new(server);
+        command.args(["server", "start"]).arg(world.path("server.yml"));
+        let server = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let server = Running(server.expect("it starts"));
+        let (out, err) = log("bots.log");
+        let mut command = Command::new(python);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/buildgrid_bot.py"));
+        command.args([&address, &bots.to_string(), &world.text("bots")]);
+        command.env("CROSSDOCK_FARM_CACHE", world.path("worker")).env("CROSSDOCK_TRANSLATIONS", "0");
+        let bots = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let bots = Running(bots.expect("they start"));
+        let said = || std::fs::read_to_string(world.path("bots.log")).unwrap_or_default();
+        eventually("BuildGrid with its bots", || said().contains("ready"));
+        BuildGrid { _running: [server, bots], address: format!("grpc://{address}") }
+    }
+}
+
+#[test]
+fn buildgrid_makes_the_same_image() {
+    let world = World::with_base();
+    let grid = BuildGrid::start(&world, 2);
+    let files = |world: &World| {
+        world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
+    };
+    files(&world);
+    let args = ["-t", "t", "--timestamp", "1000000000", "--add-host", "farmhost:10.1.2.3"];
+    let there = ["--farm", &grid.address, "--farm-property", "linux/amd64:ISA=x86-64"];
+    let built = world.build(DOCKERFILE, &[&args[..], &there[..]].concat());
+    assert_eq!(built.err.matches(" on bot-").count(), 6, "{}", built.err);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+    built.ok();
+    let here = World::with_base();
+    files(&here);
+    here.build(DOCKERFILE, &args).ok();
+    assert_eq!(digest(&world, "t"), digest(&here, "t"));
+    // Another machine finds all of it, the results of COPY and WORKDIR, too.
+    let second = World::with_base();
+    files(&second);
+    let built = second.build(DOCKERFILE, &[&args[..], &there[..]].concat());
+    assert_eq!(built.executed(), [""; 0], "{}", built.err);
+    built.ok();
+    assert_eq!(digest(&second, "t"), digest(&here, "t"));
+    second.validate();
 }
 
 #[test]
@@ -128,7 +200,8 @@ fn a_farm_makes_the_same_image() {
     built.ok();
     let there = requests(&farm);
     assert_eq!(there["Execute"], 6, "{there:?}");
-    assert_eq!(there["UpdateActionResult"], 6);
+    // WORKDIR has a result, too, and so has COPY, whose layer got there as an input.
+    assert_eq!(there["UpdateActionResult"], 8, "{there:?}");
     let of_farm = digest(&world, "t");
 
     let here = World::with_base();
@@ -148,7 +221,7 @@ fn a_farm_makes_the_same_image() {
     assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
     let found = requests(&farm);
     assert_eq!(found.keys().collect::<Vec<_>>(), ["BatchReadBlobs", "GetActionResult"], "{found:?}");
-    assert_eq!(found["GetActionResult"], 6);
+    assert_eq!(found["GetActionResult"], 8);
     second.validate();
     // What is known here asks nobody.
     assert_eq!(build(&second, &farm, DOCKERFILE, &more).executed(), [""; 0]);
@@ -168,19 +241,80 @@ fn known_steps_are_asked_for_together_and_not_unpacked() {
     let before = unpacked();
     farm.behave(|behaviour| behaviour.latency = Duration::from_millis(100));
     let archive = format!("type=oci,dest={}", second.text("t.tar"));
-    // WORKDIR is a step of this machine, so its directory and what is below it is unpacked: leave it out.
-    let known = format!("FROM base\n{steps}");
     let args = ["--timestamp", "1000000000", "--farm", &farm.address, "-o", &archive];
-    let built = second.build(&known, &args);
-    assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
+    let built = second.build(&dockerfile, &args);
+    assert_eq!(built.executed(), [""; 0], "{}", built.err);
     built.ok();
-    assert_eq!(requests(&farm)["GetActionResult"], 8);
-    assert!(farm.most_at_once("GetActionResult") >= 8, "{}", farm.most_at_once("GetActionResult"));
+    assert_eq!(requests(&farm)["GetActionResult"], 10);
+    assert!(farm.most_at_once("GetActionResult") >= 10, "{}", farm.most_at_once("GetActionResult"));
     assert_eq!(unpacked(), before, "nothing is unpacked, not even the base image");
     // Now somebody reads the files.
     build(&second, &farm, &dockerfile, &[]).ok();
     assert_eq!(second.sh("t", "cat /1 /8 /w/last"), "1\n8\nlast\n");
     assert_eq!(digest(&world, "t"), digest(&second, "t"));
+}
+
+#[test]
+fn results_of_copies_are_shared() {
+    let dockerfile = "FROM base AS tools\nWORKDIR /t\nCOPY d /d\nRUN cat /d/a > tool; head -c 300000 /bin/busybox > large\n\
+        FROM base\nCOPY --from=tools /t/tool /tool\nCOPY --from=tools --chmod=700 /t/tool /other\nRUN cat /tool > /copy\n";
+    let world = World::with_base();
+    world.file("d/a", "A");
+    let farm = farm(&world);
+    build(&world, &farm, dockerfile, &[]).ok();
+    let shared = requests(&farm);
+    assert_eq!((shared["Execute"], shared["UpdateActionResult"]), (2, 6), "{shared:?}");
+    let second = World::with_base();
+    second.file("d/a", "A");
+    let entries = |world: &World, name: &str| -> BTreeSet<(OsString, u64)> {
+        let entries = std::fs::read_dir(world.store().join(name)).expect("a directory");
+        let entries = entries.map(|entry| entry.expect("an entry"));
+        entries.map(|entry| (entry.file_name(), entry.metadata().expect("metadata").len())).collect()
+    };
+    let (trees, before) = (entries(&second, "trees").len(), entries(&second, "blobs/sha256"));
+    let built = build(&second, &farm, dockerfile, &[]);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+    assert_eq!(built.executed(), [""; 0], "{}", built.err);
+    built.ok();
+    assert_eq!(entries(&second, "trees").len(), trees, "nothing is unpacked");
+    // Three layers, and what describes the image; nothing of the stage.
+    let new: Vec<u64> = entries(&second, "blobs/sha256").difference(&before).map(|(_, size)| *size).collect();
+    assert!(new.len() <= 6 && new.iter().all(|size| *size < 100_000), "{new:?}");
+    assert_eq!(requests(&farm).keys().collect::<Vec<_>>(), ["BatchReadBlobs", "GetActionResult"]);
+    assert_eq!(digest(&second, "t"), digest(&world, "t"));
+    second.validate();
+    assert_eq!(second.sh("t", "cat /copy /other"), "AA");
+    // The layers of the stage were not fetched, so they are asked for again, and nothing else.
+    assert_eq!(build(&second, &farm, dockerfile, &[]).executed(), [""; 0]);
+    let again = requests(&farm);
+    assert_eq!((again.len(), again["GetActionResult"]), (1, 3), "{again:?}");
+
+    // A layer that cannot be had is made here, over what can be executed.
+    farm.forget_blobs();
+    let third = World::with_base();
+    third.file("d/a", "A");
+    let built = build(&third, &farm, dockerfile, &[]);
+    assert_eq!(built.err.matches("begins again").count(), 1, "{}", built.err);
+    built.ok();
+    assert_eq!(digest(&third, "t"), digest(&world, "t"));
+    third.validate();
+    // Entries that are rubbish, or belong to another layer, are none.
+    let changes: [fn(&mut ActionResult); 2] =
+        [|result| result.stdout_raw = b"[]".to_vec(), |result| result.output_files.clear()];
+    for change in changes {
+        farm.change_results(change);
+        let last = World::with_base();
+        last.file("d/a", "A");
+        build(&last, &farm, dockerfile, &[]).ok();
+        assert_eq!(digest(&last, "t"), digest(&world, "t"));
+    }
+    // Who may not write shares nothing.
+    farm.behave(|behaviour| behaviour.may_update = false);
+    let silent = World::with_base();
+    silent.file("d/a", "B");
+    farm.take_requests();
+    build(&silent, &farm, dockerfile, &[]).ok();
+    assert!(!requests(&farm).contains_key("UpdateActionResult"));
 }
 
 #[test]
@@ -289,7 +423,8 @@ fn native_workers_come_first() {
     let places = ["--farm-property", "linux/arm64:ISA=x86-64", "--farm-executable", &own];
     build(&world, &farm, dockerfile, &[&places[..], &["--platform", "linux/arm64"]].concat()).ok();
     let sent = requests(&farm);
-    assert_eq!((sent["Execute"], sent["UpdateActionResult"]), (2, 1), "{sent:?}");
+    // One of the entries is that of COPY.
+    assert_eq!((sent["Execute"], sent["UpdateActionResult"]), (2, 2), "{sent:?}");
 }
 
 #[test]
@@ -307,6 +442,52 @@ fn what_no_worker_takes_runs_here() {
     assert!(built.err.contains("no worker took it in 0.2 s"), "{}", built.err);
     built.ok();
     assert_eq!(farm.cancelled().len(), 1);
+    assert_eq!(world.sh("t", "cat /1"), "1\n");
+}
+
+/// Starts a program as root of a user namespace in which no further ones can be made.
+fn without_user_namespaces(then: &str) -> Vec<String> {
+    let script = format!("echo 0 > /proc/sys/user/max_user_namespaces && {then} exec \"$@\"");
+    [env!("CARGO_BIN_EXE_crossdock"), "unshare", "sh", "-c", &script, "sh"].map(str::to_string).to_vec()
+}
+
+#[test]
+fn workers_of_root_need_no_user_namespaces() {
+    let files = |world: &World| {
+        world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
+    };
+    let world = World::with_base();
+    files(&world);
+    let farm = farm(&world);
+    farm.behave(|behaviour| behaviour.wrapper = without_user_namespaces(""));
+    let more = ["--add-host", "farmhost:10.1.2.3"];
+    let built = build(&world, &farm, DOCKERFILE, &more);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+    built.ok();
+    assert_eq!(requests(&farm)["Execute"], 6);
+    let here = World::with_base();
+    files(&here);
+    here.build(DOCKERFILE, &[&["-t", "t", "--timestamp", "1000000000"], &more[..]].concat()).ok();
+    assert_eq!(digest(&world, "t"), digest(&here, "t"));
+    // Nothing is possible there that is not possible here: devices, mounts, another name.
+    let tries = "FROM base\nRUN ! mknod /n b 7 0 && ! mount -t tmpfs t /tmp && ! hostname other\n";
+    let built = build(&world, &farm, tries, &[]);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+    built.ok();
+    assert_eq!(requests(&farm)["Execute"], 1);
+}
+
+#[test]
+fn a_worker_that_can_have_no_namespace_is_told() {
+    let world = World::with_base();
+    let farm = farm(&world);
+    require("setpriv", "util-linux");
+    // Root that may not mount.
+    let drop = "set -- setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$@\";";
+    farm.behave(|behaviour| behaviour.wrapper = without_user_namespaces(drop));
+    let built = build(&world, &farm, "FROM base\nRUN echo 1 > /1\n", &[]);
+    assert!(built.err.contains("runs here") && built.err.contains("max_user_namespaces"), "{}", built.err);
+    built.ok();
     assert_eq!(world.sh("t", "cat /1"), "1\n");
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use crossdock_builder::away::order::Package;
 use crossdock_oci::digest::Hasher;
 use crossdock_oci::media_type::Compression;
-use crossdock_oci::{Digest as Sha256, Store};
+use crossdock_oci::{Descriptor, Digest as Sha256, Store};
 use crossdock_reapi::{Action, Blob, Command, Content, Digest, FarmError, InputRoot};
 
 use super::result::{ANSWER, LAYER};
@@ -44,19 +44,8 @@ pub fn action(
     let order = serde_json::to_vec(&package.order).expect("an order has string keys only");
     root.file("order.json", Blob::of(order), false);
     for layer in package.order.layers() {
-        let descriptor = &layer.descriptor;
-        let digest = Digest::new(descriptor.digest.clone(), descriptor.size);
-        let digest = digest
-            .ok_or_else(|| FarmError::Settings(format!("the layer {} has no SHA-256", descriptor.digest)))?;
-        let path = store.blob_path(&descriptor.digest);
-        // Layers are compressed already, as a rule.
-        let is_plain = Compression::of_media_type(&descriptor.media_type) == Compression::None;
-        let content = match path.is_file() {
-            true => Content::File(path, is_plain),
-            // It was made there, and is on its way.
-            false => Content::Elsewhere,
-        };
-        root.file(format!("layers/{}", digest.hex()), Blob { digest, content }, false);
+        let blob = blob_of_layer(store, &layer.descriptor)?;
+        root.file(format!("layers/{}", blob.digest.hex()), blob, false);
     }
     for (number, path) in package.files.iter().enumerate() {
         root.file(format!("files/{number}"), blob_of_file(path)?, false);
@@ -67,6 +56,26 @@ pub fn action(
     let outputs = [LAYER, ANSWER].map(str::to_string).to_vec();
     let command = Command { arguments, outputs, properties: properties.to_vec() };
     Ok(Action::new(&command, root))
+}
+
+/// A layer as a blob.
+///
+/// # Errors
+///
+/// It has no SHA-256.
+pub fn blob_of_layer(store: &Store, layer: &Descriptor) -> Result<Blob, FarmError> {
+    let digest = Digest::new(layer.digest.clone(), layer.size);
+    let digest =
+        digest.ok_or_else(|| FarmError::Settings(format!("the layer {} has no SHA-256", layer.digest)))?;
+    let path = store.blob_path(&layer.digest);
+    // Layers are compressed already, as a rule.
+    let is_plain = Compression::of_media_type(&layer.media_type) == Compression::None;
+    let content = match path.is_file() {
+        true => Content::File(path, is_plain),
+        // It was made there, and is on its way.
+        false => Content::Elsewhere,
+    };
+    Ok(Blob { digest, content })
 }
 
 /// A file as a blob.

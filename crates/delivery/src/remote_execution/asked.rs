@@ -14,7 +14,22 @@ const UNKNOWN_TIME: Duration = Duration::from_secs(10);
 /// How long a result is believed to be there still.
 const KNOWN_TIME: Duration = Duration::from_secs(60);
 
-type Answer = Result<Option<ActionResult>, FarmError>;
+pub type Answer = Result<Option<ActionResult>, FarmError>;
+
+/// Questions that are asked together.
+#[derive(Default)]
+pub struct Batch {
+    /// What is asked for.
+    pub actions: Vec<crossdock_reapi::Digest>,
+    questions: Vec<Arc<Question>>,
+}
+
+impl Batch {
+    /// Takes an answer.
+    pub fn take(&self, number: usize, answer: Answer) {
+        let _ = self.questions[number].answer.set(Mutex::new(Some(answer)));
+    }
+}
 
 /// Questions by the keys of steps.
 #[derive(Default)]
@@ -31,9 +46,9 @@ impl Asked {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for all of these that were not asked for, at once, and does not wait.
-    pub fn ask(&self, client: &Arc<Client>, keys: &[Digest]) {
-        let mut new = Vec::new();
+    /// Questions for all of these that were not asked for.
+    pub fn begin(&self, keys: &[Digest]) -> Batch {
+        let mut batch = Batch::default();
         self.questions().retain(|_, question| question.since.elapsed() < KNOWN_TIME);
         for key in keys {
             let question = Question { since: Instant::now(), answer: OnceLock::new() };
@@ -41,23 +56,22 @@ impl Asked {
             let mut questions = self.questions();
             if !questions.contains_key(key) {
                 questions.insert(key.clone(), question.clone());
-                new.push((action::of_key(key).digest, question));
+                batch.actions.push(action::of_key(key).digest);
+                batch.questions.push(question);
             }
         }
-        if new.is_empty() {
-            return;
-        }
-        let (client, asked) = (client.clone(), keys.to_vec());
-        let ask = move || {
-            let (actions, questions): (Vec<_>, Vec<_>) = new.into_iter().unzip();
-            client.action_results(&actions, &|i, answer| {
-                let _ = questions[i].answer.set(Mutex::new(Some(answer)));
-            });
-        };
-        if std::thread::Builder::new().spawn(ask).is_err() {
-            // Each is then asked for when it is needed.
-            asked.iter().for_each(|key| drop(self.questions().remove(key)));
-        }
+        batch
+    }
+
+    /// Takes questions back that nobody answers: each is then asked for when it is needed.
+    pub fn forget(&self, keys: &[Digest]) {
+        self.questions().retain(|key, question| question.answer.get().is_some() || !keys.contains(key));
+    }
+
+    /// Notes the result of a step, as if it had been asked for.
+    pub fn note(&self, key: &Digest, result: ActionResult) {
+        let answer = OnceLock::from(Mutex::new(Some(Ok(Some(result)))));
+        self.questions().insert(key.clone(), Arc::new(Question { since: Instant::now(), answer }));
     }
 
     /// Whether the answer for a key is there or on its way.

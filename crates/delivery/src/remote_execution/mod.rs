@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossdock_builder::away::order::{Package, Task};
-use crossdock_builder::{Elsewhere, Environment, ErrorKind, Event, Record, StepId, Wait};
+use crossdock_builder::{Elsewhere, Environment, ErrorKind, Event, MadeHere, Record, StepId, Wait};
 use crossdock_oci::Digest;
-use crossdock_reapi::{ActionResult, Address, Blob, Client, Dial, Execution, FarmError, Policy, Stage};
+use crossdock_reapi::{ActionResult, Address, Blob, Client, Dial, Execution, FarmError, Policy, Stage, Told};
 
-use self::asked::Asked;
+use self::asked::{Answer, Asked};
 use self::machine::Machine;
 use self::output::Output;
 use self::places::{Place, Places, Rule};
@@ -68,6 +68,9 @@ pub struct Farm {
     small: Small,
     /// What went wrong in the background and was not told yet.
     troubles: Arc<Mutex<Vec<String>>>,
+    /// Results that are noted if their layers are there in the end: the digests of their entries and the
+    /// layers.
+    hoped: Mutex<Vec<(Digest, ActionResult, crossdock_reapi::Digest)>>,
     /// When it failed for all steps, which then do not ask for a while.
     down_since: Mutex<Option<Instant>>,
     /// Whether everything there is to end.
@@ -100,8 +103,8 @@ impl Farm {
     /// The settings contradict each other, or name files that cannot be read.
     pub fn new(options: Options) -> anyhow::Result<Farm> {
         crossdock_reapi::check(&options.settings)?;
-        let (client, asked, small, troubles, down_since, is_over, executables) = Default::default();
-        Ok(Farm { options, client, asked, small, troubles, down_since, is_over, executables })
+        let (client, asked, small, troubles, hoped, down_since, is_over, executables) = Default::default();
+        Ok(Farm { options, client, asked, small, troubles, hoped, down_since, is_over, executables })
     }
 
     /// Cancels what is under way there; nothing more begins.
@@ -122,18 +125,38 @@ impl Farm {
 
     /// The connection, unless the farm has failed.
     fn client(&self, env: &Environment<'_>) -> Option<Arc<Client>> {
+        self.client_asking(env, &[], &|_, _| {}).map(|(client, _)| client)
+    }
+
+    /// The same, and whether it has asked for results: it does if it connects.
+    fn client_asking(
+        &self,
+        env: &Environment<'_>,
+        actions: &[crossdock_reapi::Digest],
+        told: Told<'_>,
+    ) -> Option<(Arc<Client>, bool)> {
         if self.is_down() {
             return None;
         }
         let mut client = lock(&self.client);
         // Another thread may have tried meanwhile.
-        if client.is_none() && !self.is_down() {
-            match Client::connect(self.options.settings.clone()) {
-                Ok(connected) => *client = Some(Arc::new(connected)),
-                Err(error) => self.fail(env, &error),
+        if let Some(client) = client.as_ref() {
+            return Some((client.clone(), false));
+        }
+        if self.is_down() {
+            return None;
+        }
+        match Client::connect_asking(self.options.settings.clone(), actions, told) {
+            Ok(connected) => {
+                let connected = Arc::new(connected);
+                *client = Some(connected.clone());
+                Some((connected, true))
+            }
+            Err(error) => {
+                self.fail(env, &error);
+                None
             }
         }
-        client.clone()
     }
 
     /// Gives the farm up for a while, and tells so once.
@@ -284,6 +307,38 @@ impl Farm {
     }
 }
 
+impl Farm {
+    /// Brings a result that was made here to the farm, unless it only hopes for the layer.
+    fn bring(&self, env: &Environment<'_>, client: &Client, made: &MadeHere<'_>) -> Result<(), FarmError> {
+        let result = match made.key {
+            Some(key) => result::for_other(key, &made.record),
+            None => result::for_key(&made.record),
+        };
+        if let Some(layer) = &made.record.layer {
+            let blob = action::blob_of_layer(env.store, &layer.descriptor)?;
+            if !made.is_sent {
+                lock(&self.hoped).push((made.under.clone(), result, blob.digest));
+                return Ok(());
+            }
+            client.send(&[blob])?;
+        }
+        client.update_action_result(&action::of_key(made.under).digest, &result)
+    }
+
+    /// Notes the results whose layers got there.
+    fn note_hoped(&self, client: &Client) -> Result<(), FarmError> {
+        let hoped = std::mem::take(&mut *lock(&self.hoped));
+        if hoped.is_empty() {
+            return Ok(());
+        }
+        let layers: Vec<_> = hoped.iter().map(|(_, _, layer)| layer.clone()).collect();
+        let missing = client.missing(&layers)?;
+        let there = hoped.into_iter().filter(|(_, _, layer)| !missing.contains(layer));
+        let there: Vec<_> = there.map(|(under, result, _)| (action::of_key(&under).digest, result)).collect();
+        client.update_action_results(&there)
+    }
+}
+
 /// Writes a result under the step's key, for machines whose layers below have other times.
 fn note(client: &Client, key: &Digest, record: &Record) -> Result<(), FarmError> {
     // Nobody executes this action, so nobody needs its blobs.
@@ -299,9 +354,30 @@ fn warn(env: &Environment<'_>, message: String) {
 }
 
 impl crossdock_builder::Farm for Farm {
-    fn ask(&self, env: &Environment<'_>, keys: &[Digest]) {
-        if let Some(client) = self.client(env) {
-            self.asked.ask(&client, keys);
+    fn ask(&self, env: &Environment<'_>, keys: &[Digest], are_wanted: bool) {
+        let batch = self.asked.begin(keys);
+        if batch.actions.is_empty() {
+            return;
+        }
+        let (small, actions) = (self.small.clone(), batch.actions.clone());
+        let told = move |number: usize, answer: Answer| {
+            if let Ok(Some(result)) = &answer
+                && are_wanted
+            {
+                result::note_of_key(&small, result);
+            }
+            batch.take(number, answer);
+        };
+        let is_begun = match self.client_asking(env, &actions, &told) {
+            Some((_, true)) => true,
+            Some((client, false)) => {
+                let ask = move || client.action_results(&actions, &told);
+                std::thread::Builder::new().spawn(ask).is_ok()
+            }
+            None => false,
+        };
+        if !is_begun {
+            self.asked.forget(keys);
         }
     }
 
@@ -321,7 +397,35 @@ impl crossdock_builder::Farm for Farm {
         })
     }
 
+    fn key_of(&self, env: &Environment<'_>, under: &Digest, step: StepId) -> Option<Digest> {
+        let client = self.client(env)?;
+        let known = self.asked.answer(&client, under).and_then(|known| match known {
+            Some(known) => result::with_key(&client, &known),
+            None => Ok(None),
+        });
+        let known = known.unwrap_or_else(|error| {
+            self.tell(env, &format!("step {step}"), &error);
+            None
+        });
+        known.map(|(key, result)| {
+            self.asked.note(&key, result);
+            key
+        })
+    }
+
+    fn share(&self, env: &Environment<'_>, made: MadeHere<'_>) {
+        let client = lock(&self.client).clone().filter(|_| !self.is_down());
+        let Some(client) = client.filter(|client| client.capabilities().may_update) else { return };
+        if let Err(error) = self.bring(env, &client, &made) {
+            lock(&self.troubles).push(format!("a result is not shared: {error}"));
+        }
+    }
+
     fn settle(&self, env: &Environment<'_>) {
+        let client = lock(&self.client).clone().filter(|_| !self.is_down() && !env.stop.is_set());
+        if let Some(Err(error)) = client.map(|client| self.note_hoped(&client)) {
+            lock(&self.troubles).push(format!("results are not shared: {error}"));
+        }
         for trouble in std::mem::take(&mut *lock(&self.troubles)) {
             warn(env, trouble);
         }

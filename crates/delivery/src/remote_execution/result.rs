@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossdock_builder::away::order::{Answer, Task};
 use crossdock_builder::{Elsewhere, Environment, ErrorKind, Packed, Record};
 use crossdock_oci::media_type::Compression;
-use crossdock_oci::{Descriptor, Store};
+use crossdock_oci::{Descriptor, Digest as Sha256, Store};
 use crossdock_reapi::{ActionResult, Client, Digest, FarmError, OutputFile};
 
 use super::output::Output;
@@ -64,6 +64,7 @@ impl Reading<'_> {
                 let layer = layer.map(|layer| *layer);
                 let (created, renewal) = (self.task.created.clone(), self.task.renewal.clone());
                 let record = Record { layer, created, renewal };
+                note(self.small, result, &record)?;
                 let fetch = fetch((self.env.store, self.client, self.small), result, &record)?;
                 let own = record.clone();
                 let fetch = Box::new(move || fetch().inspect(|()| noted(&own)));
@@ -105,6 +106,22 @@ impl Reading<'_> {
     }
 }
 
+/// Notes that the layer of a record will be fetched.
+fn note(small: &Small, result: &ActionResult, record: &Record) -> Result<(), FarmError> {
+    if let Some(layer) = &record.layer {
+        small.note(&named(result, layer)?, layer);
+    }
+    Ok(())
+}
+
+/// Notes that the layer of a result under a key will be fetched, if it is one. What is wrong with it is told
+/// when it is used.
+pub fn note_of_key(small: &Small, result: &ActionResult) {
+    if let Ok(record) = serde_json::from_slice::<Record>(&result.stdout) {
+        let _ = note(small, result, &record);
+    }
+}
+
 /// Brings the layer of a record into the store when it is called, and verifies it: its digest while it is
 /// read, then its archive's `diff_id` and names. Unpacking it is left to whoever needs its files.
 fn fetch(
@@ -116,9 +133,6 @@ fn fetch(
         Some(layer) => Some((named(result, layer)?, layer.clone())),
         None => None,
     };
-    if let Some((digest, _)) = &layer {
-        small.note(digest);
-    }
     let (store, client, small) = (store.clone(), client.clone(), small.clone());
     Ok(move || match &layer {
         Some((digest, layer)) => {
@@ -156,8 +170,8 @@ fn bring(
         source: std::io::Error::other(e),
     };
     let is_here = || store.contains(&descriptor.digest).map_err(|e| failed("look for a layer", e));
-    if !is_here()? {
-        small.bring(store, client, digest)?;
+    if !is_here()? && small.bring(store, client, digest, layer)? {
+        return Ok(());
     }
     if !is_here()? {
         let is_plain = Compression::of_media_type(&descriptor.media_type) == Compression::None;
@@ -181,16 +195,34 @@ pub fn of_key(
     (store, client, small): (&Store, &Arc<Client>, &Small),
     result: &ActionResult,
 ) -> Result<Option<Elsewhere>, FarmError> {
-    let bytes = match &result.stdout_digest {
-        Some(digest) if result.stdout.is_empty() => client.read_small(digest)?,
-        _ => result.stdout.clone(),
-    };
+    let bytes = text_of(client, result)?;
     let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { return Ok(None) };
     if record.created.parse::<jiff::Timestamp>().is_err() {
         return Ok(None);
     }
     let fetch = Box::new(fetch((store, client, small), result, &record)?);
     Ok(Some(Elsewhere { record, fetch }))
+}
+
+/// The key that a result names, and the result as it would be under that key. `None` for a form that this
+/// version does not know.
+pub fn with_key(client: &Client, result: &ActionResult) -> Result<Option<(Sha256, ActionResult)>, FarmError> {
+    let named = serde_json::from_slice::<(Sha256, Record)>(&text_of(client, result)?).ok();
+    Ok(named.map(|(key, record)| (key, for_key(&record))))
+}
+
+/// What is written under another digest than the key.
+pub fn for_other(key: &Sha256, record: &Record) -> ActionResult {
+    let stdout = serde_json::to_vec(&(key, record)).expect("a record has string keys only");
+    ActionResult { stdout, ..for_key(record) }
+}
+
+/// What a result that nobody executed says.
+fn text_of(client: &Client, result: &ActionResult) -> Result<Vec<u8>, FarmError> {
+    match &result.stdout_digest {
+        Some(digest) if result.stdout.is_empty() => client.read_small(digest),
+        _ => Ok(result.stdout.clone()),
+    }
 }
 
 /// What is written under a key.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rustix::fs::Advice;
+
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result, StoreError};
 use crate::manifest::{Descriptor, Document};
@@ -18,6 +20,9 @@ use crate::store::lock::{self, Mode};
 
 /// Documents (manifests, indexes, configurations) larger than this, in bytes, are not read into memory.
 pub const DOCUMENT_SIZE_MAX: u64 = 8 * 1024 * 1024;
+
+/// Files that are open at once while several blobs are written.
+const OPEN_MAX: usize = 64;
 
 impl Store {
     /// Where a blob is, or would be. Opening this path does not verify the bytes.
@@ -152,22 +157,49 @@ impl Store {
         Ok(writer.commit(Some(&digest))?.0)
     }
 
-    /// Stores several small blobs with one sync of their directory. Each is held.
-    pub fn write_blobs<'b>(&self, blobs: impl IntoIterator<Item = &'b [u8]>) -> Result<()> {
-        let mut last = None;
-        for bytes in blobs {
-            let digest = Digest::of(bytes);
-            if self.blob_size(&digest)? == Some(bytes.len() as u64) {
+    /// Stores several small blobs, whose digests are given, with one sync of their directory. Each is held.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DigestMismatch`] for a blob that has another digest; those before it may be stored.
+    pub fn write_blobs<'b>(&self, blobs: impl IntoIterator<Item = (&'b Digest, &'b [u8])>) -> Result<()> {
+        let mut blobs = blobs.into_iter();
+        loop {
+            let some: Vec<_> = blobs.by_ref().take(OPEN_MAX).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            self.write_some_blobs(&some)?;
+        }
+    }
+
+    fn write_some_blobs(&self, blobs: &[(&Digest, &[u8])]) -> Result<()> {
+        let mut written = Vec::new();
+        for (digest, bytes) in blobs.iter().copied() {
+            if self.blob_size(digest)? == Some(bytes.len() as u64) {
                 continue;
             }
-            let mut writer = self.blob_writer()?;
+            let mut writer = self.blob_writer_with(digest.hasher())?;
             writer.write_all(bytes).context("write", &writer.path)?;
-            writer.file.sync_data().context("write", &writer.path)?;
-            self.publish_unsynced(&writer.path, &digest, writer.length)?;
-            writer.committed = true;
-            last = Some(digest);
+            let found = writer.hasher.clone().finish();
+            if found != *digest {
+                return Err(StoreError::DigestMismatch { expected: digest.clone(), found });
+            }
+            // The disk begins with all of them before one is waited for. The advice says that nobody reads
+            // the file soon, and what is not written yet is written at once (posix_fadvise(2)).
+            let _ = rustix::fs::fadvise(&writer.file, 0, None, Advice::DontNeed);
+            written.push((digest, writer));
         }
-        last.map_or(Ok(()), |digest| sync_parent(&self.blob_path(&digest)))
+        for (_, writer) in &written {
+            writer.file.sync_data().context("write", &writer.path)?;
+        }
+        let Some((last, _)) = written.last() else { return Ok(()) };
+        let directory = self.blob_path(last);
+        for (digest, mut writer) in written {
+            self.publish_unsynced(&writer.path, digest, writer.length)?;
+            writer.committed = true;
+        }
+        sync_parent(&directory)
     }
 
     /// A writer of a new blob, which is removed on drop unless committed.

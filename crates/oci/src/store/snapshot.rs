@@ -245,6 +245,20 @@ impl Store {
     pub fn check_layer(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
         let blob = self.open_blob(&layer.digest)?;
         check_size(layer, blob.size())?;
+        self.check_archive(blob, layer, diff_id)
+    }
+
+    /// The same for a layer in memory, whose digest was compared already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Layer`] for a bad archive, [`StoreError::SizeMismatch`].
+    pub fn check_layer_bytes(&self, bytes: &[u8], layer: &Descriptor, diff_id: &Digest) -> Result<()> {
+        check_size(layer, bytes.len() as u64)?;
+        self.check_archive(bytes, layer, diff_id)
+    }
+
+    fn check_archive(&self, blob: impl io::Read + Send, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
         let fail = |problem| StoreError::Layer { layer: layer.digest.to_string(), problem };
         let (stream, _) = decoder(blob, &self.unpack_limit).map_err(|e| fail(LayerProblem::Read(e)))?;
         let mut hashed = Hashed { stream, hasher: diff_id.hasher() };

@@ -46,6 +46,25 @@ fn blobs_are_written_verified_and_read() {
 }
 
 #[test]
+fn many_small_blobs_are_written_together() {
+    let store = TempStore::new();
+    // More than are open at once; one twice, one known.
+    let mut blobs: Vec<Vec<u8>> = (0..150_u32).map(|i| i.to_le_bytes().to_vec()).collect();
+    blobs.push(blobs[3].clone());
+    store.write_blob(&blobs[7]).expect("written");
+    let digests: Vec<Digest> = blobs.iter().map(|bytes| Digest::of(bytes)).collect();
+    store.write_blobs(digests.iter().zip(blobs.iter().map(Vec::as_slice))).expect("written");
+    for (digest, bytes) in digests.iter().zip(&blobs) {
+        assert_eq!(store.read_blob(digest).expect("read"), *bytes);
+    }
+    let wrong = Digest::of(b"right");
+    let error = store.write_blobs([(&wrong, &b"wrong"[..])]).expect_err("another digest");
+    assert!(matches!(error, StoreError::DigestMismatch { .. }), "{error}");
+    assert!(!store.contains(&wrong).expect("looked up"));
+    assert!(files_in(&store, "tmp").is_empty());
+}
+
+#[test]
 fn a_wrong_digest_stores_nothing() {
     let store = TempStore::new();
     let mut writer = store.blob_writer().expect("a writer");
