@@ -152,15 +152,17 @@ static void repair(int number, siginfo_t *info, void *context) {
 
 static void repairs(void) {
     unsigned char *a = (void *)areas[0], *b = (void *)areas[1];
-    for (int round = 0; round < 600; round++) {
+    for (int round = 0; round < 1800; round++) {
+        int kind = round % 6, page = under(PAGES);
         size_t n = some_length() + 1, to = place(n), from = place(n), i;
-        size_t near = to + under(2 * 300) - 300;
+        // Often across the border of the page that is missing, and from nearby.
+        size_t border = (page + under(2)) * PAGE - under(n + 1);
+        if (under(2) && border <= SIZE - n) to = border;
+        size_t near = to + under(2 * n) - n;
         if (near > SIZE - n) near = to;
-        int kind = round % 6;
         static unsigned char before[SIZE + 1];
         for (i = 0; i < SIZE; i++) a[i] = b[i] = before[i] = 1 + under(250);
         if (kind == 4) a[to + n - 1] = before[to + n - 1] = 0;
-        int page = under(PAGES);
         mprotect(a + page * PAGE, PAGE, under(3) ? PROT_NONE : PROT_READ);
         int result = 0;
         switch (kind) {

@@ -265,10 +265,17 @@ fn holes_of_linked(machine: u16, thumb: bool, code: &[u8]) -> Vec<u64> {
     holes
 }
 
+/// Where the functions of a machine have the bytes that they are found by: elsewhere than in the functions of
+/// most of its libraries there are holes.
+fn head_of(machine: u16) -> u64 {
+    if machine == AARCH64 { 4 } else { 20 }
+}
+
 /// The row of a function, if it can have one.
-fn row_of(routine: Routine, thumb: bool, code: &[u8], holes: &[u64]) -> Option<Row> {
+fn row_of(machine: u16, routine: Routine, thumb: bool, code: &[u8], holes: &[u64]) -> Option<Row> {
+    let head = head_of(machine);
     let is_strange =
-        |&hole: &u64| hole == 0 || hole < HEAD.end && hole + 4 > HEAD.start || !hole.is_multiple_of(2);
+        |&hole: &u64| hole == 0 || hole < head + HEAD && hole + 4 > head || !hole.is_multiple_of(2);
     let least = if holes.is_empty() { LENGTH_MIN } else { LENGTH_MIN_WITH_HOLES };
     if holes.iter().any(is_strange) || holes.len() > HOLES_MAX || code.len() < least {
         return None;
@@ -281,10 +288,9 @@ fn row_of(routine: Routine, thumb: bool, code: &[u8], holes: &[u64]) -> Option<R
     let set = u64::from(thumb);
     let mut read = |unit: u64| number(code, 2 * unit as usize, 2).map(|unit| unit as u16);
     let digest = digest(length, &all, set, &mut read)?;
-    let head = (HEAD.start / 2..HEAD.end / 2)
-        .try_fold(Digest::new(set), |head, unit| Some(head.with(read(unit)?)))?
-        .head();
-    Some(Row { head, length, routine, holes: all, digest })
+    let units = head / 2..(head + HEAD) / 2;
+    let of_head = units.map(&mut read).try_fold(Digest::new(set), |head, unit| Some(head.with(unit?)))?;
+    Some(Row { head: of_head.head(), length, routine, holes: all, digest })
 }
 
 /// Where a row was found.
@@ -309,7 +315,7 @@ pub type Rows = BTreeMap<Row, Found>;
 fn add(rows: &mut Rows, from: &str, elf: &Elf<'_>, symbols: &Elf<'_>, is_object: bool) -> Option<()> {
     for symbol in symbols.symbols() {
         let Some(routine) =
-            routine_of(&symbol.name).filter(|_| symbol.is_function && symbol.size >= HEAD.end)
+            routine_of(&symbol.name).filter(|_| symbol.is_function && symbol.size >= LENGTH_MIN as u64)
         else {
             continue;
         };
@@ -333,13 +339,13 @@ fn add(rows: &mut Rows, from: &str, elf: &Elf<'_>, symbols: &Elf<'_>, is_object:
             let before = elf.at(start - bytes_before, bytes_before).unwrap_or_default().to_vec();
             (code, before, holes_of_linked(elf.machine, thumb, code))
         };
-        match row_of(routine, thumb, code, &holes) {
+        match row_of(elf.machine, routine, thumb, code, &holes) {
             Some(row) => {
                 let name = format!("{}, {from}", symbol.name);
                 rows.entry(row).or_insert_with(|| Found { name, code: code.to_vec(), before, thumb });
             }
             None => {
-                eprintln!("{from}: no row for {}: {} bytes, {} holes", symbol.name, code.len(), holes.len())
+                eprintln!("{from}: no row for {}: {} bytes, holes {holes:?}", symbol.name, code.len())
             }
         }
     }

@@ -1,11 +1,11 @@
 //! 32-bit Arm: functions of libraries. Made by `examples/routines.rs`.
 
 use super::Routine::*;
-use super::{Row, row};
+use super::{Table, row};
 
 /// Of glibc 2.31, 2.36, 2.41 and musl 1.2.2, 1.2.3, 1.2.5 of Debian 11, 12, 13: armhf and armel.
 #[rustfmt::skip]
-pub const ROWS: &[Row] = &[
+pub const TABLE: Table = Table { head: 20, rows: &[
     row(0x037f7482, 266, Copy, [121, 0, 0, 0, 0, 0], 0x2c85367a87364177),
     row(0x037f7482, 266, Copy, [121, 0, 0, 0, 0, 0], 0xa41e8a3f73fca3bf),
     row(0x037fffc6, 274, Copy, [109, 0, 0, 0, 0, 0], 0xcd00d86d6ca1c4fd),
@@ -77,4 +77,4 @@ pub const ROWS: &[Row] = &[
     row(0xf75c21be, 1064, Compare, [524, 526, 528, 530, 0, 0], 0x00171669f52ffe61),
     row(0xf8c29a94, 1248, Copy, [0, 0, 0, 0, 0, 0], 0xf476e0a148e5843c),
     row(0xfc6ba8c6, 252, FindInString, [0, 0, 0, 0, 0, 0], 0x89e3e0b8fe7bee82),
-];
+] };

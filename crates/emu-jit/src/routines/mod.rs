@@ -10,11 +10,10 @@ mod a32;
 mod a64;
 mod rv64;
 
-pub use a32::ROWS as A32_ROWS;
-pub use a64::ROWS as A64_ROWS;
-pub use rv64::ROWS as RV64_ROWS;
+pub use a32::TABLE as A32_TABLE;
+pub use a64::TABLE as A64_TABLE;
+pub use rv64::TABLE as RV64_TABLE;
 
-use core::ops::Range;
 use crossdock_emu_guest::guest::Words;
 
 /// What a known function does (ISO C, 7.26; the others are GNU's and POSIX's).
@@ -45,14 +44,22 @@ pub enum Routine {
 /// Most holes of a row.
 pub const HOLES_MAX: usize = 6;
 
-/// The bytes of a function that have no holes, and that a row is found by. Many functions begin with the same
-/// instructions, or with the address of a variable.
-pub const HEAD: Range<u64> = 20..28;
+/// Bytes that rows are found by: without holes, and not those with which all functions begin.
+pub const HEAD: u64 = 8;
+
+/// Functions of the libraries of a guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Where in each function its [`HEAD`] bytes lie.
+    pub head: u64,
+    /// In the order of these bytes' digests.
+    pub rows: &'static [Row],
+}
 
 /// A function of a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
-    /// Digest of the bytes [`HEAD`]. Rows of a table are in its order.
+    /// Digest of the bytes at [`Table::head`].
     pub head: u32,
     /// Bytes of the function.
     pub length: u16,
@@ -92,22 +99,22 @@ impl Digest {
         self.0 ^ self.0 >> 32
     }
 
-    /// The digest of the bytes [`HEAD`].
+    /// The digest of the bytes at [`Table::head`].
     pub const fn head(self) -> u32 {
         self.value() as u32
     }
 }
 
 /// The row of the function that begins at an address, if it is known; `set` as for [`Digest::new`].
-pub fn find<'r>(rows: &'r [Row], words: &mut Words<'_>, address: u64, set: u64) -> Option<&'r Row> {
+pub fn find(table: &Table, words: &mut Words<'_>, address: u64, set: u64) -> Option<&'static Row> {
     let mut head = Digest::new(set);
-    for unit in HEAD.start / 2..HEAD.end / 2 {
-        head = head.with(words.half(address.wrapping_add(2 * unit)).ok()?);
+    for at in (table.head..table.head + HEAD).step_by(2) {
+        head = head.with(words.half(address.wrapping_add(at)).ok()?);
     }
     let head = head.head();
-    let first = rows.partition_point(|row| row.head < head);
-    let alike = rows[first..].iter().take_while(|row| row.head == head);
-    alike.into_iter().find(|row| row.matches(words, address, set))
+    let first = table.rows.partition_point(|row| row.head < head);
+    let mut alike = table.rows[first..].iter().take_while(|row| row.head == head);
+    alike.find(|row| row.matches(words, address, set))
 }
 
 impl Row {

@@ -1,11 +1,11 @@
 //! RISC-V, 64 bits: functions of libraries. Made by `examples/routines.rs`.
 
 use super::Routine::*;
-use super::{Row, row};
+use super::{Table, row};
 
 /// Of glibc 2.41 and musl 1.2.5 of Debian 13, and glibc of Debian 12's cross compiler.
 #[rustfmt::skip]
-pub const ROWS: &[Row] = &[
+pub const TABLE: Table = Table { head: 20, rows: &[
     row(0x06cf49f9, 150, Copy, [38, 70, 0, 0, 0, 0], 0x56a55961905c956d),
     row(0x0997d8a2, 202, Set, [0, 0, 0, 0, 0, 0], 0x5fe98b9fd9be8bea),
     row(0x0b47bf3e, 292, Length, [0, 0, 0, 0, 0, 0], 0xdf1dc0d03003c0a2),
@@ -36,4 +36,4 @@ pub const ROWS: &[Row] = &[
     row(0xd8051ec3, 214, FindInString, [27, 29, 0, 0, 0, 0], 0x744222751f1a5b3f),
     row(0xe0f3a525, 200, FindInStringOrEnd, [92, 0, 0, 0, 0, 0], 0x6ec3fc35ffd89bdf),
     row(0xe1d819ee, 208, FindInStringOrEnd, [27, 29, 0, 0, 0, 0], 0x00bf07257dbabbec),
-];
+] };

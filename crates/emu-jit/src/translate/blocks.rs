@@ -472,7 +472,7 @@ impl<I: Isa> Source<'_, I> {
     fn routine(&self, place: u64) -> Option<(Routine, u64)> {
         let address = I::address(place);
         let mut words = Words::new(&self.host.memory, Some(self.lines));
-        let row = routines::find(I::ROUTINES, &mut words, address, place ^ address)?;
+        let row = routines::find(&I::ROUTINES, &mut words, address, place ^ address)?;
         Some((row.routine, address.wrapping_add(row.length.into())))
     }
 }

@@ -29,7 +29,7 @@ pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translat
 use crate::image::words::{self, Word};
 use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, Slot, slot};
 use crate::mxcsr::{FLAGS, INVALID_MASK};
-use crate::routines::Row;
+use crate::routines::Table;
 use crate::thunks::Thunks;
 use crate::unit::{EXACT, FLUSH, Keying, Link, Mark, Record, STANDARD, Unit};
 use crate::wary::WarySet;
@@ -155,7 +155,7 @@ pub trait Isa: Guest + Sized {
     const FLAG_IN_GS: bool = false;
 
     /// The functions of C libraries that have code of the host.
-    const ROUTINES: &'static [Row];
+    const ROUTINES: Table;
 
     /// Whether a return clears the lowest bit of the place that it goes to.
     const EVEN_RETURNS: bool = false;

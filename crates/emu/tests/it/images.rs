@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::guest::{ARM_CROSS, CROSS, EMULATOR, compile, run, verdict};
+use crate::guest::{ARM_CROSS, CROSS, EMULATOR, RISCV_CROSS, compile, run, sources, verdict};
 
 /// A program that prints a sum over a table that it fills, computes with doubles, and handles a signal.
 const SOURCE: &str = r#"
@@ -156,6 +156,29 @@ fn programs_of_both_guests_get_images_that_are_used() {
         let changed = place.program(2);
         fs::copy(&changed, &program).expect("copied");
         place.check(&program, "a changed file");
+    }
+}
+
+#[test]
+fn functions_of_the_c_library_are_right_in_images() {
+    let expected = fs::read_to_string(sources().join("library.out")).expect("the expected output");
+    for compiler in [CROSS, ARM_CROSS, RISCV_CROSS] {
+        let place = Place::new(compiler);
+        let program = place.folder.path().join("library");
+        compile(compiler, &sources().join("library.c"), &program);
+        for round in 0.. {
+            assert!(round < 200, "no image after 200 runs; the folder has {:?}", place.files(""));
+            let few = run(place.command(&program).arg("300"));
+            assert_eq!(verdict(&few), expected, "{compiler}");
+            run(Command::new(EMULATOR).arg("--compile-images").arg(place.images()));
+            if !place.files(".image").is_empty() {
+                break;
+            }
+        }
+        for seed in ["1", "2"] {
+            let with = run(place.command(&program).args(["1500", seed]));
+            assert_eq!(verdict(&with), expected, "{compiler}, seed {seed}");
+        }
     }
 }
 

@@ -126,8 +126,9 @@ mod riscv {
 
     programs! {
         address_limit child_after_fault clone3 code_changes error_numbers exec_rights exec_self exit_signal
-        fault_blocks files fork_wait ipc limits memory memory_locks no_way_up openat2_links procmap_query seccomp
-        seen_by_others sigaction_info sigaltstack sigfpe signal_order signal_stack_full sigrestart sigsegv sigstorm
+        fault_blocks files fork_wait ipc library limits memory memory_locks no_way_up openat2_links procmap_query
+        seccomp seen_by_others sigaction_info sigaltstack sigfpe signal_order signal_stack_full sigrestart
+        sigsegv sigstorm
         sigsuspend thread_signals threads unmap_below unshare_user vfork_spawn
     }
 

@@ -4,7 +4,7 @@ use super::float;
 use super::kind::Kind;
 use super::{ALWAYS, PC, Translator, is_write_fpscr, pc_value};
 use crate::layout::Assignment;
-use crate::routines::{A32_ROWS, Row};
+use crate::routines::{A32_TABLE, Table};
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, ENDS, End, FAULTS, Isa, READS, READS_CV, VECTORS, WRITES, WRITES_CV};
@@ -129,7 +129,7 @@ fn accesses_of_vectors(item: &Instruction) -> Accesses {
 }
 
 impl Isa for A32 {
-    const ROUTINES: &'static [Row] = A32_ROWS;
+    const ROUTINES: Table = A32_TABLE;
 
     type Item = Instruction;
 

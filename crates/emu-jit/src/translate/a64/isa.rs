@@ -2,7 +2,7 @@
 
 use super::facts;
 use super::{Translator, bits};
-use crate::routines::{A64_ROWS, Row};
+use crate::routines::{A64_TABLE, Table};
 use crate::translate::accesses::{Accesses, Uses};
 use crate::translate::condition::Condition;
 use crate::translate::{Class, End, Isa};
@@ -19,7 +19,7 @@ impl Isa for A64 {
     // Addresses are multiples of 4.
     const MODE_SHIFT: u32 = 0;
 
-    const ROUTINES: &'static [Row] = A64_ROWS;
+    const ROUTINES: Table = A64_TABLE;
 
     /// The instruction word.
     type Item = u32;

@@ -3,7 +3,7 @@
 use super::Translator;
 use super::vector::{configuration, is_configuration};
 use crate::layout::Assignment;
-use crate::routines::{RV64_ROWS, Row};
+use crate::routines::{RV64_TABLE, Table};
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses};
 use crate::translate::condition::Condition;
 use crate::translate::operands::{SINK, ZERO, half};
@@ -58,7 +58,7 @@ impl Isa for Rv64 {
 
     const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_HALVES;
 
-    const ROUTINES: &'static [Row] = RV64_ROWS;
+    const ROUTINES: Table = RV64_TABLE;
 
     const EVEN_RETURNS: bool = true;
 
