@@ -70,6 +70,7 @@ fn solved(store: &TempStore, graph: &Graph) -> Result<(BuiltImage, Vec<(String, 
     let emulator = |platform: &Platform| Err(format!("there is no emulator for {platform}"));
     let environment = Environment {
         farm: None,
+        failed: None,
         store,
         images: &Downloads,
         events: &steps,
@@ -86,7 +87,8 @@ fn solved(store: &TempStore, graph: &Graph) -> Result<(BuiltImage, Vec<(String, 
     let result = solve(&environment, &settings, graph, &platform).map_err(|e| e.to_string())?;
     let mut told = steps.done.into_inner().expect("no panic elsewhere");
     told.sort();
-    Ok((result.0, told))
+    let image = result.0.write(store).map_err(|e| e.to_string())?;
+    Ok((image, told))
 }
 
 /// Ids that files of these tests can have.
