@@ -42,6 +42,9 @@ pub enum ErrorKind {
     /// The Dockerfile is wrong.
     #[error("{0}")]
     Dockerfile(String),
+    /// A device that a command asks for is not there, or not allowed.
+    #[error("{0}")]
+    Device(String),
     /// No such stage.
     #[error("target stage \"{name}\" could not be found{meant}; the stages are: {known}")]
     UnknownTarget {

@@ -7,9 +7,11 @@
 
 pub mod away;
 mod command;
+pub mod devices;
 pub mod dockerfile;
 pub mod error;
 pub mod event;
+pub mod failed;
 pub mod files;
 pub mod git;
 pub mod llb;

@@ -25,6 +25,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::caps;
 use crate::container::{self, Processes};
+use crate::debug;
 use crate::failure::Failure;
 use crate::frontend::{self, Call};
 use crate::imports::CacheEntry;
@@ -153,7 +154,13 @@ impl LlbBridge for Server {
             imports.extend(asked);
             let call =
                 Call { attributes: request.frontend_opt, inputs: request.frontend_inputs, imports, layers };
-            frontend::run(&solving, &call)
+            match frontend::run(&solving, &call) {
+                // Clients look into a command that failed when they read the result.
+                Err(failure) if !request.evaluate && failure.details.iter().any(debug::is_of_build) => {
+                    Ok(Answer::failed(failure))
+                }
+                answer => answer,
+            }
         });
         let answer = answer.await.map_err(|mut failure| {
             failure.message = job.reporter.shown(&failure.message);

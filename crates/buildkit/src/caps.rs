@@ -2,8 +2,9 @@
 //! frontend/gateway/pb/caps.go). A capability is listed only if it is there.
 
 use bollard_buildkit_proto::moby::buildkit::v1::apicaps::ApiCap;
-use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
+use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, CdiDevice, WorkerRecord};
 use bollard_buildkit_proto::pb;
+use crossdock_builder::devices::Device;
 
 use crate::house::House;
 
@@ -33,7 +34,7 @@ const FRONTEND: [&str; 21] = [
 ];
 
 /// Of definitions and exporters.
-const DEFINITIONS: [&str; 62] = [
+const DEFINITIONS: [&str; 63] = [
     "source.image",
     "source.image.resolvemode",
     "source.image.checksum",
@@ -61,6 +62,7 @@ const DEFINITIONS: [&str; 62] = [
     "source.ocilayout",
     "source.buildop.llbfilename",
     "exec.meta.base",
+    "exec.meta.cdi",
     "exec.meta.network",
     "exec.meta.proxyenv",
     "exec.meta.security",
@@ -123,6 +125,15 @@ pub fn version() -> BuildkitVersion {
     }
 }
 
+/// The annotation of a device that names its class.
+const CLASS: &str = "org.mobyproject.buildkit.device.class";
+
+/// A device as clients list it.
+fn device(device: &Device) -> CdiDevice {
+    let annotations = device.class.iter().map(|class| (CLASS.to_string(), class.clone())).collect();
+    CdiDevice { name: device.full_name(), auto_allow: device.is_free, annotations, on_demand: false }
+}
+
 /// The only worker.
 pub fn worker(house: &House) -> WorkerRecord {
     let platforms = house.desk.platforms().into_iter().map(|platform| pb::Platform {
@@ -142,6 +153,7 @@ pub fn worker(house: &House) -> WorkerRecord {
         id: house.worker.clone(),
         labels: labels.map(|(name, value)| (name.to_string(), value.to_string())).into(),
         platforms: platforms.collect(),
+        cdi_devices: house.desk.devices().all.iter().map(device).collect(),
         buildkit_version: Some(version()),
         ..WorkerRecord::default()
     }

@@ -22,6 +22,7 @@ use crossdock_builder::solver::cache::Imported;
 use crossdock_builder::{Environment, Settings};
 use crossdock_platform::Platform;
 use crossdock_sandbox::{Io, Killer, Network, Running, Stream, Window};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
@@ -57,7 +58,12 @@ pub async fn open(job: &Arc<Job>, request: NewContainerRequest) -> Result<(), Fa
     let (send, starts) = mpsc::channel();
     let (ready, is_ready) = oneshot::channel();
     let owner = job.clone();
-    let thread = move || serve(&owner, &wanted, &starts, ready);
+    let runtime = Handle::current();
+    let thread = move || {
+        // Whoever asks the client's session waits in the runtime.
+        let _inside = runtime.enter();
+        serve(&owner, &wanted, &starts, ready)
+    };
     let spawned = std::thread::Builder::new().name("container".to_string()).spawn(thread);
     spawned.map_err(|error| Failure::new(Code::Unavailable, format!("start a thread: {error}")))?;
     match is_ready.await {
@@ -134,6 +140,7 @@ fn serve(
         client_layers: HashMap::new(),
         layers: job.layers().0,
         stop: job.stop.clone(),
+        failed: None,
     };
     let settings = surroundings::settings(job, wanted.platform.clone());
     surroundings.with(|environment| run(environment, &settings, wanted, starts, ready));
@@ -155,10 +162,14 @@ fn run(
         return;
     }
     let killers: Mutex<Vec<Killer>> = Mutex::default();
+    let runtime = Handle::current();
     std::thread::scope(|threads| {
         for start in starts {
-            let (container, killers) = (&container, &killers);
-            let run = move || process(container, start, killers);
+            let (container, killers, runtime) = (&container, &killers, &runtime);
+            let run = move || {
+                let _inside = runtime.enter();
+                process(container, start, killers);
+            };
             // Without a thread the client's stream ends, which tells it enough.
             let _ = std::thread::Builder::new().spawn_scoped(threads, run);
         }

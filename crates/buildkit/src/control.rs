@@ -21,6 +21,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::debug;
 use crate::export::{self, Export};
 use crate::failure::Failure;
 use crate::frontend::{self, Call};
@@ -172,7 +173,10 @@ impl Control for Server {
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
         let mut request = request.into_inner();
         translate(&mut request);
-        if let Some(denied) = request.entitlements.iter().find(|name| self.0.house.desk.denies(name)) {
+        if let Some(denied) = request.entitlements.iter().find(|name| {
+            let right = name.split('=').next().unwrap_or(name);
+            self.0.house.desk.denies(right)
+        }) {
             let message =
                 format!("granting entitlement {denied} is not allowed by build daemon configuration");
             return Err(Status::unknown(message));
@@ -234,6 +238,8 @@ impl Control for Server {
                 job.reporter.failed(&failure.message);
                 let mut told = failure.clone();
                 told.message = job.reporter.shown(&told.message);
+                // Files of a step that failed are there as long as the build.
+                told.details.retain(|detail| !debug::is_of_build(detail));
                 failed = Some(told.to_proto());
             }
         }

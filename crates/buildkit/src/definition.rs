@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
+use crossdock_builder::devices::DeviceRequest;
 use crossdock_builder::llb::{
     Action, Copy, Edge, Exec, File, Graph, Id, Kind, Mount, MountKind, Op, Owner, SecretVariable, Source,
 };
@@ -198,9 +199,6 @@ impl Making<'_> {
 
     fn exec(&self, op: &pb::Op, exec: &pb::ExecOp) -> Result<Exec> {
         let meta = exec.meta.clone().unwrap_or_default();
-        if let Some(device) = exec.cdi_devices.iter().find(|device| !device.optional) {
-            bail!("devices of the machine (CDI) are not handed to commands: {}", device.name);
-        }
         let network = match pb::NetMode::try_from(exec.network) {
             Ok(pb::NetMode::Unset | pb::NetMode::Host) => Network::Host,
             Ok(pb::NetMode::None) => Network::None,
@@ -223,6 +221,10 @@ impl Making<'_> {
             name: secret.name.clone(),
             is_optional: secret.optional,
         };
+        let device = |device: &pb::CdiDevice| DeviceRequest {
+            name: device.name.clone(),
+            is_optional: device.optional,
+        };
         let good = &meta.valid_exit_codes;
         Ok(Exec {
             proxies: meta.proxy_env.as_ref().map(proxies).unwrap_or_default(),
@@ -232,6 +234,7 @@ impl Making<'_> {
             hosts: meta.extra_hosts.iter().map(host).collect::<Result<_>>()?,
             limits: meta.ulimit.iter().map(limit).collect::<Result<_>>()?,
             exit_codes: if good.is_empty() { vec![0] } else { good.clone() },
+            devices: exec.cdi_devices.iter().map(device).collect(),
             mounts: exec.mounts.iter().map(|mount| self.mount(op, mount)).collect::<Result<_>>()?,
             args: meta.args,
             env: meta.env,
@@ -643,11 +646,6 @@ mod tests {
             let error = refused(&draft.result(&file, 0));
             assert!(error.contains("there is no input") || error.contains("an action uses one"), "{error}");
         }
-        let mut draft = Draft::default();
-        let device = pb::CdiDevice { name: "gpu".to_string(), optional: false };
-        let exec = pb::ExecOp { cdi_devices: vec![device], ..pb::ExecOp::default() };
-        let exec = draft.add(&[], pb::op::Op::Exec(exec));
-        assert!(refused(&draft.result(&exec, 0)).contains("gpu"));
         let definition = pb::Definition { def: vec![vec![0xff; 9]], ..pb::Definition::default() };
         assert!(refused(&definition).contains("cannot be read"));
         let mut draft = Draft::default();

@@ -19,7 +19,7 @@ const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 const RANGES_MAX: usize = 1000;
 
 /// A detail of a type of BuildKit, in JSON.
-fn detail(kind: &str, value: &serde_json::Value) -> Any {
+pub fn detail(kind: &str, value: &serde_json::Value) -> Any {
     let type_url = format!("github.com/moby/buildkit/{kind}+json");
     Any { type_url, value: value.to_string().into_bytes() }
 }

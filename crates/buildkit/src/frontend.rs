@@ -11,6 +11,7 @@ use bollard_buildkit_proto::pb;
 use crossdock_builder::dockerfile::check::rules;
 use crossdock_builder::dockerfile::paths::{Paths, context_paths};
 use crossdock_builder::dockerfile::unknown_frontend;
+use crossdock_builder::failed::FirstFailed;
 use crossdock_builder::git::{GitSource, is_git};
 use crossdock_builder::{BuildRequest, Built, Environment, Made, NamedContext, Settings, StepOptions};
 use crossdock_delivery::attest::provenance::Inputs;
@@ -30,6 +31,7 @@ use crossdock_platform::Platform;
 use crossdock_sandbox::{Limit, Network};
 use tonic::Code;
 
+use crate::debug;
 use crate::failure::Failure;
 use crate::image::Image;
 use crate::imports::{self, CacheEntry};
@@ -71,6 +73,7 @@ struct Frontend<'a, 'w> {
 }
 
 /// What came of a build.
+#[expect(clippy::large_enum_variant, reason = "there is one for a build")]
 enum Outcome {
     /// Images in the store.
     Built(Built),
@@ -126,7 +129,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         Some(seconds) => Timestamps::Clamp(seconds),
         None => Timestamps::Keep,
     };
-    let steps = Steps::new(&*reporter);
+    let (steps, failed) = (Steps::new(&*reporter), FirstFailed::default());
     let surroundings = Surroundings {
         job,
         session,
@@ -138,6 +141,7 @@ pub fn run(job: &Job, call: &Call) -> Result<Answer, Failure> {
         layers: LayerOptions { timestamps, ..call.layers },
         // A build that fails ends nothing else of its client.
         stop: job.stop.part(),
+        failed: Some(&failed),
     };
     surroundings.with(|environment| frontend.build(environment, &request, &info, (&steps, &settings), told))
 }
@@ -164,6 +168,9 @@ impl<'w> Frontend<'_, 'w> {
             let mut failure = Failure::of_build(&error, info);
             failure.vertex = reporter.failed_vertex();
             reporter.failed(&failure.message);
+            if let Some(failed) = environment.failed.and_then(FirstFailed::take) {
+                failure.details.extend(debug::detail(job, failed));
+            }
             failure
         })?;
         checked?;
@@ -296,6 +303,7 @@ impl<'w> Frontend<'_, 'w> {
             limits: self.limits()?,
             allow_insecure: may("security.insecure"),
             allow_network_host: true,
+            devices: self.job.devices(),
             jobs: self.job.house.desk.jobs(),
             steps: StepOptions::default(),
             hostname: hostname.filter(|name| !name.is_empty()),

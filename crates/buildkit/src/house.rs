@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
+use crossdock_builder::devices::Devices;
 use crossdock_builder::{Farm, Shared};
 use crossdock_oci::{Digest, Store};
 use crossdock_platform::Platform;
@@ -42,6 +43,11 @@ pub trait Desk: Send + Sync {
 
     /// Steps of a build that may execute at once.
     fn jobs(&self) -> usize;
+
+    /// The devices that this machine describes.
+    fn devices(&self) -> Devices {
+        Devices::default()
+    }
 
     /// Other machines that execute commands of Dockerfiles.
     fn farm(&self) -> Option<&dyn Farm> {

@@ -13,6 +13,7 @@ use crossdock_platform::Platform;
 
 /// The image of one platform.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each platform of a build")]
 pub enum Image {
     /// In the store.
     Written(BuiltImage),

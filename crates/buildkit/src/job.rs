@@ -10,6 +10,7 @@ use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend;
 use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy;
 use bollard_buildkit_proto::pb;
+use crossdock_builder::devices::Devices;
 use crossdock_builder::solver::cache::StepCache;
 use crossdock_builder::{Built, Stop};
 use crossdock_delivery::attest::Attestations;
@@ -179,6 +180,21 @@ impl Job {
     /// Whether the client granted its build a right.
     pub fn may(&self, entitlement: &str) -> bool {
         self.entitlements.iter().any(|given| given == entitlement)
+    }
+
+    /// The devices of this machine, with those that the client lets its build have: the entitlement `device`,
+    /// or `device=NAME`.
+    pub fn devices(&self) -> Arc<Devices> {
+        let allowed = |given: &String| match given.strip_prefix("device") {
+            Some("") => Some("*".to_string()),
+            // After a comma follow other names for it.
+            Some(rest) => {
+                rest.strip_prefix('=').map(|name| name.split(',').next().unwrap_or(name).to_string())
+            }
+            None => None,
+        };
+        let allowed = self.entitlements.iter().filter_map(allowed).collect();
+        Arc::new(Devices { allowed, ..self.house.desk.devices() })
     }
 
     /// What the client allows as sources.

@@ -12,6 +12,7 @@ mod container;
 mod containers;
 mod content;
 mod control;
+mod debug;
 mod definition;
 mod export;
 mod failure;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use bollard_buildkit_proto::pb;
 use crossdock_builder::dockerfile::check::outline::Taken;
+use crossdock_builder::failed::FirstFailed;
 use crossdock_builder::llb;
 use crossdock_builder::solver::cache::StepCache;
 use crossdock_builder::{Base, BuildError, BuiltImage, Environment, Layer, Made};
@@ -20,6 +21,7 @@ use crossdock_oci::{Descriptor, Digest};
 use crossdock_platform::Platform;
 use prost::Message;
 
+use crate::debug;
 use crate::definition::{self, Sources};
 use crate::failure::Failure;
 use crate::identifiers::{Attributes, git, http, image};
@@ -79,7 +81,7 @@ fn solve_inside(
         imports::import(&source, session.as_ref(), &caches, &settings.platforms, &say)
             .map_err(|error| Failure::of(&error))?;
     let later = Later::default();
-    let steps_done = Steps::new(&*reporter);
+    let (steps_done, failed) = (Steps::new(&*reporter), FirstFailed::default());
     let surroundings = Surroundings {
         job,
         session,
@@ -91,6 +93,7 @@ fn solve_inside(
         layers: layer_options,
         // A build that fails ends nothing else of its client.
         stop: job.stop.part(),
+        failed: Some(&failed),
     };
     surroundings.with(|environment| {
         let solved = llb::solve(environment, &settings, &graph, &platform);
@@ -100,6 +103,9 @@ fn solve_inside(
             let mut failure = Failure::of_build(&error, &text.unwrap_or_default());
             failure.vertex = reporter.failed_vertex();
             reporter.failed(&failure.message);
+            if let Some(failed) = failed.take() {
+                failure.details.extend(debug::detail(job, failed));
+            }
             failure
         };
         let (made, steps) = solved.map_err(fail)?;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crossdock_builder::failed::FirstFailed;
 use crossdock_builder::solver::cache::Imported;
 use crossdock_builder::{Environment, Events, Settings, Stop};
 use crossdock_delivery::source::Source;
@@ -28,6 +29,7 @@ pub fn settings(job: &Job, platform: Platform) -> Settings {
         jobs: job.house.desk.jobs(),
         allow_insecure: job.may("security.insecure"),
         allow_network_host: true,
+        devices: job.devices(),
         needs_images: job.needs().images,
         needs_steps: job.needs().steps,
         ..Settings::for_platform(platform)
@@ -49,6 +51,8 @@ pub struct Surroundings<'a, 'w> {
     pub client_layers: HashMap<Digest, Arc<ClientStore>>,
     pub layers: LayerOptions,
     pub stop: Arc<Stop>,
+    /// Keeps the first command that fails.
+    pub failed: Option<&'a FirstFailed>,
 }
 
 impl Surroundings<'_, '_> {
@@ -77,6 +81,7 @@ impl Surroundings<'_, '_> {
             shared: &job.house.shared,
             emulator: &emulator,
             farm: job.house.desk.farm(),
+            failed: self.failed,
         })
     }
 }

@@ -117,6 +117,7 @@ impl Order<'_> {
             shared: &Shared::default(),
             emulator: self.emulator,
             farm: self.farm,
+            failed: None,
         };
         if !self.request.settings.needs_images {
             crossdock_builder::make(&environment, self.request)?;

@@ -9,6 +9,7 @@ pub mod attest;
 pub mod build;
 pub mod caches;
 pub mod calls;
+pub mod cdi;
 pub mod contexts;
 pub mod files;
 pub mod git;

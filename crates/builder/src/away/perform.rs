@@ -82,6 +82,7 @@ pub fn perform(store: &Store, order: &Order, inputs: &Inputs<'_>, events: &dyn E
         shared: &Shared::default(),
         emulator: &emulator,
         farm: None,
+        failed: None,
     };
     let settings = settings(order);
     let engine = Engine::new(&environment, &settings);
@@ -135,6 +136,7 @@ impl Work<'_, '_> {
             user: &order.user,
             network: order.network,
             insecure: false,
+            devices: &[],
         };
         let scratch = store.new_scratch()?;
         let mut spec = command.spec(engine, &order.platform, &lower, &scratch)?;

@@ -21,7 +21,11 @@ use crate::solver::layer::{Layer, Packed};
 pub(crate) fn may_leave(engine: &Engine<'_>, command: &Command<'_>, mounts: &[PreparedMount]) -> bool {
     let is_of_here =
         |mount: &PreparedMount| matches!(mount.what, Prepared::Secret { .. } | Prepared::Agent { .. });
-    !command.insecure && engine.settings.steps.mounts.is_empty() && !mounts.iter().any(is_of_here)
+    !command.insecure
+        && command.devices.is_empty()
+        && engine.settings.steps.mounts.is_empty()
+        && engine.settings.steps.devices.is_empty()
+        && !mounts.iter().any(is_of_here)
 }
 
 /// The order of a command with its files. Waits until the layers that were made here are packed.

@@ -146,6 +146,7 @@ impl<'a> Container<'a> {
             user: &process.user,
             network: request.network,
             insecure: process.insecure,
+            devices: &[],
         };
         let mut spec = command.spec_in(engine, &request.platform, self.root.clone())?;
         spec.read_only_root = request.read_only;

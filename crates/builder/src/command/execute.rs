@@ -9,9 +9,11 @@ use crossdock_oci::store::Scratch;
 use crossdock_sandbox as sandbox;
 
 use crate::command::output::{Heard, hint, pass_on};
+use crate::devices::{Device, DeviceRequest};
 use crate::error::ErrorKind;
-use crate::event::StepId;
+use crate::event::{Event, StepId};
 use crate::solver::engine::Engine;
+use crate::solver::key::Key;
 
 /// What a command is, apart from the options of the build.
 pub(crate) struct Command<'a> {
@@ -22,6 +24,8 @@ pub(crate) struct Command<'a> {
     pub user: &'a str,
     pub network: sandbox::Network,
     pub insecure: bool,
+    /// Devices of this machine.
+    pub devices: &'a [Device],
 }
 
 impl Command<'_> {
@@ -29,7 +33,7 @@ impl Command<'_> {
     ///
     /// # Errors
     ///
-    /// There is no emulator for the platform.
+    /// There is no emulator for the platform; a file of a device is missing.
     pub fn spec(
         &self,
         engine: &Engine<'_>,
@@ -50,7 +54,7 @@ impl Command<'_> {
     ///
     /// # Errors
     ///
-    /// There is no emulator for the platform.
+    /// As [`Command::spec`].
     pub fn spec_in(
         &self,
         engine: &Engine<'_>,
@@ -68,6 +72,14 @@ impl Command<'_> {
         spec.groups = options.groups.clone();
         spec.resolv_conf = options.resolv_conf.clone();
         spec.mounts = options.mounts.clone();
+        for device in options.devices.iter().chain(self.devices) {
+            spec.mounts.extend(device.mounts().map_err(ErrorKind::Device)?);
+            for variable in &device.env {
+                let name = variable.split_inclusive('=').next().unwrap_or_default();
+                spec.env.retain(|other| !other.as_encoded_bytes().starts_with(name.as_bytes()));
+                spec.env.push(OsString::from(variable));
+            }
+        }
         spec.programs = sandbox::Programs::of(platform);
         spec.extra_hosts = engine.settings.add_hosts.clone();
         spec.limits = engine.settings.limits.clone();
@@ -78,6 +90,38 @@ impl Command<'_> {
         spec.images = sandbox::Images::of(engine.env.store.root(), &spec.emulators);
         Ok(spec)
     }
+}
+
+/// The devices that a command asks for: adds them to its key, and warns of what it does not get.
+///
+/// # Errors
+///
+/// A device is not there, or not allowed.
+pub(crate) fn devices_for(
+    engine: &Engine<'_>,
+    requests: &[DeviceRequest],
+    key: &mut Key,
+) -> Result<Vec<Device>, ErrorKind> {
+    let mut all: Vec<Device> = Vec::new();
+    for request in requests {
+        let found = engine.settings.devices.find(request).map_err(ErrorKind::Device)?;
+        if found.is_empty() {
+            let message = format!("the device {} is not there, so the command runs without it", request.name);
+            engine.env.events.event(Event::Warning { message, lines: None });
+        }
+        for device in found {
+            if all.iter().any(|other| other.full_name() == device.full_name()) {
+                continue;
+            }
+            key.part("the devices").field(device.full_name());
+            for left_out in &device.left_out {
+                let message = format!("the device {} comes without {left_out}", device.full_name());
+                engine.env.events.event(Event::Warning { message, lines: None });
+            }
+            all.push(device.clone());
+        }
+    }
+    Ok(all)
 }
 
 /// The network's part of a step's key: the kind of network decides what a command finds, the program that

@@ -3,6 +3,7 @@
 mod agent;
 pub mod container;
 pub(crate) mod execute;
+pub(crate) mod failed;
 pub mod mount;
 pub(crate) mod mounts;
 mod output;

@@ -3,8 +3,6 @@
 
 use crossdock_dockerfile::mount::Sharing;
 
-use crate::command::mounts::Prepared;
-
 /// A mount; `T` is a tree of files.
 #[derive(Clone, Debug)]
 pub struct Mount<T> {
@@ -75,30 +73,6 @@ impl<T> Mount<T> {
             MountKind::Secret { .. } => true,
             MountKind::Agent { .. } => false,
             _ => self.read_only,
-        }
-    }
-}
-
-impl<T> MountKind<T> {
-    /// The mount, if it needs no tree.
-    pub(crate) fn without_tree(&self) -> Option<Prepared> {
-        match self {
-            MountKind::Bind { .. } | MountKind::Cache { .. } => None,
-            MountKind::Tmpfs { size } => Some(Prepared::Tmpfs { size: *size, mode: 0o1777 }),
-            MountKind::Secret { id, is_optional, mode, owner } => Some(Prepared::Secret {
-                id: id.clone(),
-                is_required: !is_optional,
-                variable: None,
-                is_file: true,
-                mode: *mode,
-                owner: *owner,
-            }),
-            MountKind::Agent { id, is_optional, mode, owner } => Some(Prepared::Agent {
-                id: id.clone(),
-                is_required: !is_optional,
-                mode: *mode,
-                owner: *owner,
-            }),
         }
     }
 }

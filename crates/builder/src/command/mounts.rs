@@ -15,6 +15,7 @@ use rustix::fs::{CWD, FileType, OFlags};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use crate::command::agent::AgentSocket;
+use crate::command::mount::MountKind;
 use crate::error::ErrorKind;
 use crate::files::copy::{self, CopyOptions, Placement};
 use crate::files::tree::Tree;
@@ -80,6 +81,30 @@ impl From<OwnedFd> for Bound {
 pub(crate) fn open_inside(base: &Path, path: &str) -> Result<Bound, ErrorKind> {
     let opened = Tree::open(base, Ignore::default()).and_then(|tree| tree.open_at(path, OFlags::PATH));
     opened.map(Bound::from).map_err(|e| ErrorKind::io(format!("mount \"/{path}\""), e))
+}
+
+impl<T> MountKind<T> {
+    /// The mount, if it needs no tree.
+    pub(crate) fn without_tree(&self) -> Option<Prepared> {
+        match self {
+            MountKind::Bind { .. } | MountKind::Cache { .. } => None,
+            MountKind::Tmpfs { size } => Some(Prepared::Tmpfs { size: *size, mode: 0o1777 }),
+            MountKind::Secret { id, is_optional, mode, owner } => Some(Prepared::Secret {
+                id: id.clone(),
+                is_required: !is_optional,
+                variable: None,
+                is_file: true,
+                mode: *mode,
+                owner: *owner,
+            }),
+            MountKind::Agent { id, is_optional, mode, owner } => Some(Prepared::Agent {
+                id: id.clone(),
+                is_required: !is_optional,
+                mode: *mode,
+                owner: *owner,
+            }),
+        }
+    }
 }
 
 /// A mount of a command.

@@ -15,8 +15,10 @@ use super::names::Origin;
 use super::request::NamedContext;
 use super::stage::{StageRun, Step};
 use crate::away::send::{may_leave, package};
-use crate::command::execute::{Command, execute, key_of, shown_args};
+use crate::command::execute::{Command, devices_for, execute, key_of, shown_args};
+use crate::command::failed::failed;
 use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, sharing_of};
+use crate::devices::DeviceRequest;
 use crate::dockerfile::paths::below;
 use crate::error::{BuildError, ErrorKind};
 use crate::event::StepId;
@@ -50,8 +52,11 @@ impl StageRun<'_, '_, '_> {
         let words = self.words(run, lines)?;
         let title = format!("RUN {}", words.shown);
         self.begin(&title, lines);
-        self.check_rights(run, &words).map_err(|e| e.at(lines))?;
+        self.check_rights(&words).map_err(|e| e.at(lines))?;
         let mut key = self.run_key(&words);
+        let requests = run.devices.iter().map(|text| self.device_request(text, lines));
+        let requests = requests.collect::<Result<Vec<_>, BuildError>>()?;
+        let devices = devices_for(engine, &requests, &mut key).map_err(|e| e.at(lines))?;
         let Words { args, script, env: own_env, cwd, network, insecure, .. } = words;
         let mut kept = Kept::default();
         let mut mounts = Vec::new();
@@ -79,7 +84,9 @@ impl StageRun<'_, '_, '_> {
         let layers = self.state.layers.clone();
         let (user, platform) = (self.state.config.config.user.clone(), self.state.platform.clone());
         let mut execute = |scratch: &Scratch, step: StepId| -> Result<(), ErrorKind> {
-            let command = Command { args: &args, env: &env, cwd: &cwd, user: &user, network, insecure };
+            let devices = &devices;
+            let command =
+                Command { args: &args, env: &env, cwd: &cwd, user: &user, network, insecure, devices };
             let lower = trees_of(engine.env.store, &layers)?;
             let mut spec = command.spec(engine, &platform, &lower, scratch)?;
             let mut guards = Guards::default();
@@ -87,10 +94,16 @@ impl StageRun<'_, '_, '_> {
                 spec.mounts.extend(guards.mount(engine, mount)?);
             }
             spec.env.extend(guards.variables.drain(..).map(OsString::from));
-            execute(engine, step, &spec, &args, &[0])
+            let done = execute(engine, step, &spec, &args, &[0]);
+            if let (Err(ErrorKind::Command { .. }), Some(first)) = (&done, engine.env.failed) {
+                let command = Command { env: &own_env, ..command };
+                first.note(failed(engine.env.store, &command, &platform, (&lower, scratch.upper()), &mounts));
+            }
+            done
         };
         // The proxies of this machine are of no use to another one, and may hold passwords.
-        let command = Command { args: &args, env: &own_env, cwd: &cwd, user: &user, network, insecure };
+        let (env, devices) = (&own_env, &devices);
+        let command = Command { args: &args, env, cwd: &cwd, user: &user, network, insecure, devices };
         let package = || package(engine, &command, &platform, &layers, &mounts);
         let shown_command = shown_args(&args);
         let leave = Leave { name: &title, command: &shown_command, platform: &platform, package: &package };
@@ -106,9 +119,19 @@ impl StageRun<'_, '_, '_> {
         self.layer_step(step, lines, &mut execute)
     }
 
+    /// What a `--device` asks for.
+    fn device_request(&self, text: &str, lines: Lines) -> Result<DeviceRequest, BuildError> {
+        let expanded = self.expand(text, lines)?;
+        let wrong = |reason| ErrorKind::Dockerfile(format!("RUN --device={text}: {reason}")).at(lines);
+        DeviceRequest::parse(&expanded).map_err(wrong)
+    }
+
     /// The key of a RUN instruction that is looked at before its turn; `None` if that takes files of another
-    /// stage or the context.
+    /// stage or the context, or a device.
     pub(super) fn run_key_ahead(&self, run: &Run, lines: Lines) -> Result<Option<Digest>, BuildError> {
+        if !run.devices.is_empty() {
+            return Ok(None);
+        }
         let mut key = self.run_key(&self.words(run, lines)?);
         let mut kept = Kept::default();
         for text in &run.mounts {
@@ -140,19 +163,13 @@ impl StageRun<'_, '_, '_> {
     }
 
     /// Refuses what the command line does not allow.
-    fn check_rights(&self, run: &Run, words: &Words) -> Result<(), ErrorKind> {
+    fn check_rights(&self, words: &Words) -> Result<(), ErrorKind> {
         let settings = &self.plan.request.settings;
         // A Dockerfile must not override a restriction from the command line.
         let allowed = [settings.network, sandbox::Network::None];
         if !allowed.contains(&words.network) && !settings.allow_network_host {
             let message = "RUN --network=host needs the permission --allow network.host, since this build's --network is another";
             return Err(ErrorKind::Dockerfile(message.to_string()));
-        }
-        if let Some(device) = run.devices.iter().find(|device| !device.contains("required=false")) {
-            let message = format!(
-                "RUN --device={device}: devices of the machine (CDI) are not handed to steps; leave it out, or say required=false"
-            );
-            return Err(ErrorKind::Dockerfile(message));
         }
         if words.insecure && !settings.allow_insecure {
             let message = "RUN --security=insecure needs the permission --allow security.insecure";

@@ -11,7 +11,9 @@ use crossdock_sandbox as sandbox;
 use super::graph::{Exec, Mount, MountKind};
 use super::solving::{Change, Current, Solving, Value, entry};
 use crate::command::execute::{self, Command};
+use crate::command::failed::failed;
 use crate::command::mounts::{Bound, Guards, Kept, Prepared, PreparedMount, open_inside, sharing_of};
+use crate::devices::Device;
 use crate::error::ErrorKind;
 use crate::files::copy;
 use crate::solver::key::{Key, Part};
@@ -33,6 +35,7 @@ struct Ready {
     changed: Vec<Changed>,
     others: Vec<PreparedMount>,
     env: Vec<String>,
+    devices: Vec<Device>,
     key: crossdock_oci::Digest,
     parts: Vec<Part>,
     _kept: Kept,
@@ -87,6 +90,7 @@ impl Solving<'_, '_, '_> {
         let mut kept = Kept::default();
         let mut inputs = Vec::new();
         let mut key = command_key(current, exec, &self.engine.settings.steps.key);
+        let devices = execute::devices_for(self.engine, &exec.devices, &mut key)?;
         for mount in &exec.mounts {
             let target = absolute(&exec.cwd, &mount.target);
             key.part(format!("the mount at {target}")).field(&target).field(mount.read_only.to_string());
@@ -141,7 +145,7 @@ impl Solving<'_, '_, '_> {
             env.push(format!("PATH={}", sandbox::PATH_DEFAULT));
         }
         env.extend(exec.proxies.iter().cloned());
-        Ok(Ready { root, changed, others, env, key, parts, _kept: kept })
+        Ok(Ready { root, changed, others, env, devices, key, parts, _kept: kept })
     }
 
     /// Adds the tree of a mount to the key: as a whole by its digest, a part of it by its content.
@@ -245,6 +249,7 @@ impl Solving<'_, '_, '_> {
             user: &exec.user,
             network: exec.network,
             insecure: exec.insecure,
+            devices: &ready.devices,
         };
         let upper = place(engine, &ready.root, (output, scratch), &mut beside, &mut dropped)?;
         let lower = ready.root.value.lower(engine.env.store)?;
@@ -277,7 +282,21 @@ impl Solving<'_, '_, '_> {
         let has_agent = exec.env.iter().any(|variable| variable.starts_with("SSH_AUTH_SOCK="));
         let more = guards.variables.drain(..).filter(|v| !(has_agent && v.starts_with("SSH_AUTH_SOCK=")));
         spec.env.extend(more.map(OsString::from));
-        execute::execute(engine, current.step, &spec, &exec.args, &exec.exit_codes)?;
+        let done = execute::execute(engine, current.step, &spec, &exec.args, &exec.exit_codes);
+        if let (Err(ErrorKind::Command { .. }), Some(first)) = (&done, engine.env.failed)
+            && ready.root.output == Some(output)
+        {
+            let lower = ready.root.value.lower(engine.env.store)?;
+            let command = Command { env: &exec.env, ..command };
+            first.note(failed(
+                engine.env.store,
+                &command,
+                &current.op.platform,
+                (&lower, scratch.upper()),
+                &ready.others,
+            ));
+        }
+        done?;
         Ok(beside)
     }
 }

@@ -9,6 +9,7 @@ use crossdock_platform::Platform;
 use crossdock_sandbox::{Limit, Network};
 
 use crate::command::mount;
+use crate::devices::DeviceRequest;
 use crate::git::GitSource;
 
 /// Operations and the output that is wanted.
@@ -127,6 +128,8 @@ pub struct Exec {
     pub limits: Vec<Limit>,
     /// Exit codes that are no failure.
     pub exit_codes: Vec<i32>,
+    /// Devices of this machine.
+    pub devices: Vec<DeviceRequest>,
     /// Mounts; the one at `/` is the root.
     pub mounts: Vec<Mount>,
 }

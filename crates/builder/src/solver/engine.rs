@@ -276,7 +276,12 @@ impl<'a> Engine<'a> {
             self.check_cancelled()?;
             self.env.events.event(Event::Executing { step });
             let scratch = store.new_scratch()?;
-            execute(&scratch)?;
+            if let Err(error) = execute(&scratch) {
+                if let Some(failed) = self.env.failed.filter(|failed| failed.wrote_to(&scratch.upper())) {
+                    failed.add_changes(scratch.freeze()?);
+                }
+                return Err(error);
+            }
             // The registry most likely has the layer of a step that gives the same result as before.
             let is_followed = self.env.sink.is_some() && is_in_image && (varies || !self.was_made(key)?);
             let packing = Packing {
@@ -546,7 +551,7 @@ impl<'a> Engine<'a> {
     ) -> Result<Option<StepResult>, ErrorKind> {
         let layer = match layer {
             None => None,
-            Some(Place::Packed { packed, .. }) => Some(packed),
+            Some(Place::Packed { packed, .. }) => Some(*packed),
             Some(Place::Kept { kept }) => {
                 let Some(tree) = self.env.store.kept(&kept)? else { return Ok(None) };
                 let layer = Some(self.kept_layer(key, tree, kept));

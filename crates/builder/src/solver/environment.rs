@@ -10,6 +10,7 @@ use crossdock_sandbox::Emulator;
 use crate::away::order::Task;
 use crate::error::ErrorKind;
 use crate::event::{Events, StepId};
+use crate::failed::FirstFailed;
 use crate::git::GitSource;
 use crate::secrets::Secrets;
 use crate::solver::cache::Imported;
@@ -73,6 +74,8 @@ pub struct Environment<'a> {
     pub emulator: &'a (dyn Fn(&Platform) -> Result<Emulator, String> + Sync),
     /// Other machines that execute commands.
     pub farm: Option<&'a dyn Farm>,
+    /// Keeps the first command that fails, with its files.
+    pub failed: Option<&'a FirstFailed>,
 }
 
 /// The result of a step on another machine. Nothing of it is verified yet.

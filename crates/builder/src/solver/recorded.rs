@@ -28,7 +28,7 @@ pub(crate) enum Place {
     /// In an archive.
     Packed {
         #[serde(flatten)]
-        packed: Packed,
+        packed: Box<Packed>,
         /// The key under which its tree was kept before it was packed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Digest>,
@@ -42,7 +42,7 @@ pub(crate) enum Place {
 
 impl From<Record> for Recorded {
     fn from(Record { layer, created, renewal }: Record) -> Recorded {
-        let layer = layer.map(|packed| Place::Packed { packed, from: None });
+        let layer = layer.map(|packed| Place::Packed { packed: Box::new(packed), from: None });
         Recorded { layer, created, renewal }
     }
 }
@@ -83,13 +83,13 @@ pub(crate) fn pack_kept(
     if let Some(Place::Packed { packed, from: Some(from) }) = before.as_ref().and_then(|r| r.layer.as_ref())
         && from == kept
     {
-        return Ok(packed.clone());
+        return Ok(Packed::clone(packed));
     }
     let layer = store.commit_kept(kept, options)?;
     let packed = Packed { diff_id: layer.diff_id, descriptor: layer.descriptor };
     // The step may have been executed again meanwhile.
     if let Some(before) = before.filter(|r| r.layer == Some(Place::Kept { kept: kept.clone() })) {
-        let place = Place::Packed { packed: packed.clone(), from: Some(kept.clone()) };
+        let place = Place::Packed { packed: Box::new(packed.clone()), from: Some(kept.clone()) };
         // Without the note the layer is packed again next time.
         let _ = note(store, key, &Recorded { layer: Some(place), ..before });
     }
@@ -105,11 +105,12 @@ mod tests {
     fn notes_are_read_as_they_were_written_and_only_archives_by_older_versions() {
         let digest = Digest::of(b"layer");
         let packed = Packed { diff_id: digest.clone(), descriptor: Descriptor::of("type", b"layer") };
+        let boxed = Box::new(packed.clone());
         let recorded =
             |layer| Recorded { layer, created: "2026-01-01T00:00:00Z".into(), renewal: Some("a".into()) };
         for (place, is_known_before) in [
-            (Some(Place::Packed { packed: packed.clone(), from: None }), true),
-            (Some(Place::Packed { packed: packed.clone(), from: Some(digest.clone()) }), true),
+            (Some(Place::Packed { packed: boxed.clone(), from: None }), true),
+            (Some(Place::Packed { packed: boxed, from: Some(digest.clone()) }), true),
             (Some(Place::Kept { kept: digest.clone() }), false),
             (Some(Place::PutOff { put_off: true }), false),
             (None, true),

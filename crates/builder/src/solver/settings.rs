@@ -1,8 +1,11 @@
 //! What all steps of a build have in common, whatever they come from.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crossdock_platform::Platform;
+
+use crate::devices::{Device, Devices};
 
 /// Options of a build that do not depend on where its steps come from.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub struct Settings {
     pub hostname: Option<String>,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
+    /// Devices that commands may ask for, and `--allow device`.
+    pub devices: Arc<Devices>,
     /// `--allow network.host`.
     pub allow_network_host: bool,
     /// Steps that may execute at once.
@@ -57,6 +62,7 @@ impl Settings {
             steps: StepOptions::default(),
             hostname: None,
             allow_insecure: false,
+            devices: Arc::default(),
             allow_network_host: false,
             jobs: 1,
             source_date_epoch: None,
@@ -81,6 +87,8 @@ pub struct StepOptions {
     pub security: crossdock_sandbox::Security,
     /// More groups of the step's user, by name or number.
     pub groups: Vec<String>,
+    /// Devices of the host by name.
+    pub devices: Vec<Device>,
     /// Directories and devices of the host.
     pub mounts: Vec<crossdock_sandbox::Mount>,
     /// What of this enters the digests of steps; empty if nothing is given.
@@ -93,6 +101,7 @@ impl Default for StepOptions {
             resolv_conf: None,
             security: crossdock_sandbox::Security::SANDBOX,
             groups: Vec::new(),
+            devices: Vec::new(),
             mounts: Vec::new(),
             key: Vec::new(),
         }

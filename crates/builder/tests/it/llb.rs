@@ -74,6 +74,7 @@ fn solved(store: &TempStore, graph: &Graph) -> Result<(BuiltImage, Vec<(String, 
     let store = store.with_owners(owners);
     let environment = Environment {
         farm: None,
+        failed: None,
         store: &store,
         images: &Downloads,
         events: &steps,

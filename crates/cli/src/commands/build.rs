@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum as _;
+use crossdock_builder::devices::Devices;
 use crossdock_builder::{BuildError, BuildRequest, Built, Given, NamedContext, Secret, Settings};
 use crossdock_delivery::ahead::Ahead;
 use crossdock_delivery::annotations::Annotations;
@@ -23,6 +25,7 @@ use serde_json::{Map, Value};
 use super::amend::{self, AmendArgs};
 use super::attestations::{self, Attest};
 use super::check::{self, Method};
+use super::described_devices;
 use super::farm_options::FarmArgs;
 use super::manifest;
 use super::pull_policy::PullPolicy;
@@ -104,7 +107,7 @@ pub struct BuildArgs {
     /// More lines for /etc/hosts
     #[arg(long = "add-host", value_name = "NAME:IP")]
     pub add_hosts: Vec<String>,
-    /// Permission: security.insecure or network.host
+    /// Permission: security.insecure, network.host, device or device=VENDOR/CLASS[=NAME]
     #[arg(long = "allow", value_name = "WHAT")]
     pub allow: Vec<String>,
     /// Size of /dev/shm
@@ -501,11 +504,16 @@ fn request(
     let proxies = build_args.iter().filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"));
     proxies.filter_map(|(_, address)| password_of(address)).for_each(|password| display.hide(password));
     let network = network(&args.network)?;
-    if let Some(other) =
-        args.allow.iter().find(|a| !["security.insecure", "network.host"].contains(&a.as_str()))
-    {
-        bail!("--allow {other}: it must be security.insecure or network.host");
+    let is_right = |a: &&String| {
+        ["security.insecure", "network.host"].contains(&a.as_str()) || described_devices::allowed(a).is_some()
+    };
+    if let Some(other) = args.allow.iter().find(|a| !is_right(a)) {
+        bail!("--allow {other}: it must be security.insecure, network.host, device or device=NAME");
     }
+    let devices = Devices {
+        allowed: args.allow.iter().filter_map(|text| described_devices::allowed(text)).collect(),
+        ..described_devices::devices()
+    };
     let epoch = crossdock_builder::source_date_epoch(&input.dockerfile, &build_args);
     let epoch = epoch.filter(|text| !text.is_empty()).map(|text| {
         text.parse::<i64>().with_context(|| format!("SOURCE_DATE_EPOCH={text}: not a number of seconds"))
@@ -523,6 +531,7 @@ fn request(
         steps: args.steps.options(session.single_id())?,
         hostname: build_args.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty()).cloned(),
         allow_insecure: allows("security.insecure"),
+        devices: Arc::new(devices),
         allow_network_host: allows("network.host"),
         jobs: args.jobs.unwrap_or_else(crossdock_oci::cpus),
         source_date_epoch: epoch.transpose()?,

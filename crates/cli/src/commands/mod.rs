@@ -13,6 +13,7 @@ mod check;
 pub mod completion;
 mod convert;
 pub mod copy;
+pub mod described_devices;
 pub mod diff;
 mod directory;
 mod docker_daemon;

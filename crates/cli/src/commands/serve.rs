@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use crossdock_builder::devices::Devices;
 use crossdock_buildkit::{Desk, Listen, Login, Server, TlsFiles, dial_stdio, serve as serve_api};
 use crossdock_oci::Store;
 use crossdock_platform::Platform;
@@ -14,6 +15,7 @@ use crossdock_registry::{Client, Progress};
 use crossdock_sandbox::Emulator;
 use crossdock_sandbox::emulator::{self, Choice};
 
+use super::described_devices;
 use super::farm_options::FarmArgs;
 use crate::builder;
 use crate::output::{chain, say};
@@ -48,8 +50,8 @@ pub struct BuildsArgs {
     /// Steps of a build to execute at once [default: number of CPUs]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
-    /// A right that clients may not grant their builds: security.insecure or network.host; repeatable
-    #[arg(long, value_name = "RIGHT", value_parser = ["security.insecure", "network.host"])]
+    /// A right that clients may not grant their builds: security.insecure, network.host or device; repeatable
+    #[arg(long, value_name = "RIGHT", value_parser = ["security.insecure", "network.host", "device"])]
     pub deny_entitlement: Vec<String>,
     #[command(flatten)]
     pub farm: FarmArgs,
@@ -104,6 +106,10 @@ impl Desk for Counter {
 
     fn platforms(&self) -> Vec<Platform> {
         builder::platforms().iter().filter_map(|platform| platform.parse().ok()).collect()
+    }
+
+    fn devices(&self) -> Devices {
+        described_devices::devices()
     }
 
     fn jobs(&self) -> usize {

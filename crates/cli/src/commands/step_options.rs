@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 use crossdock_builder::StepOptions;
 use crossdock_sandbox::Mount;
 
+use super::described_devices;
 use super::run::dns::DnsArgs;
-use super::run::mounts::{bind, device};
+use super::run::mounts::{bind, device, tell_what_is_left_out};
 use super::run::rights::OwnRightsArgs;
 
 #[derive(clap::Args)]
@@ -17,8 +18,8 @@ pub struct StepArgs {
     pub dns: DnsArgs,
     #[command(flatten)]
     pub rights: OwnRightsArgs,
-    /// Device of this machine for RUN, or a directory of devices
-    #[arg(long = "device", value_name = "PATH[:TARGET]")]
+    /// Device of this machine for RUN, or a directory of devices, or a device by its name (CDI)
+    #[arg(long = "device", value_name = "PATH[:TARGET]|VENDOR/CLASS=NAME")]
     pub devices: Vec<String>,
     /// Directory or file of this machine for RUN; its content is no part of a step's digest
     #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:ro]")]
@@ -56,6 +57,14 @@ impl StepArgs {
             options.key.extend(options.groups.iter().map(|group| format!("group {group}")));
         }
         for text in &self.devices {
+            if described_devices::is_name(text) {
+                for device in described_devices::named(text)? {
+                    options.key.push(format!("device {}", device.full_name()));
+                    tell_what_is_left_out(&device);
+                    options.devices.push(device);
+                }
+                continue;
+            }
             let mount = device(text)?;
             options.key.push(format!("device {}", mount.target.display()));
             options.mounts.push(mount);

@@ -38,7 +38,7 @@ pub const GLOBAL: &[PeerOption] = &[
     value("imagestore", Refusal("images and unpacked layers are in one store: say where with --root DIR")),
     value(
         "cdi-spec-dir",
-        Refusal("devices of the machine are not handed to containers by CDI: see --device of run"),
+        Refusal("set the variable CROSSDOCK_CDI_DIRS to the directories with descriptions"),
     ),
     value(
         "hooks-dir",

@@ -89,7 +89,9 @@ pub const RUN: &[PeerOption] = &[
     // Devices.
     value(
         "gpus",
-        Refusal("name the files: --device /dev/dri, and bind the driver's libraries with --volume"),
+        Refusal(
+            "name the devices: --device nvidia.com/gpu=all, if CDI describes them here, or --device /dev/dri",
+        ),
     ),
     value(
         "device-cgroup-rule",

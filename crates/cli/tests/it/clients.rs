@@ -325,6 +325,24 @@ const COMMANDS: &[(&str, &str, &[Must])] = &[
     ),
     ("prune", "docker buildx prune -f", &[Say("Total")]),
     ("prune all", "docker buildx prune -af && $B -o out/pruned ctx", &[Leave("out/pruned/f", "data")]),
+    // Caches are manifests like others, and registries show them.
+    (
+        "imagetools inspect of a cache",
+        "$B --cache-to type=registry,ref=$REG/shown:1,mode=max -o type=cacheonly ctx && docker buildx imagetools inspect --raw $REG/shown:1",
+        &[Say("vnd.crossdock.cache.config.v1+json"), Say("vnd.oci.image.layer.v1.tar+gzip")],
+    ),
+    // Devices.
+    ("devices of the builder", "docker buildx inspect day", &[Say("test.example/null=one")]),
+    (
+        "a device without permission",
+        "$B --target device ctx",
+        &[Fail("the device test.example/null=one needs a permission")],
+    ),
+    (
+        "a device",
+        "$B --allow device=test.example/null=one --target device -o out/device ctx",
+        &[Leave("out/device/device", "one\n")],
+    ),
     // Streams.
     (
         "buildctl dial-stdio",
@@ -343,9 +361,14 @@ FROM base AS b\nFROM b AS from\nRUN cat /made > /again\n\
 FROM base AS all\nRUN --mount=target=/ctx ls /ctx > /list\n\
 FROM base AS host\nRUN awk '$2 == \"far\" { print $1 }' /etc/hosts > /h; ulimit -n >> /h; df -k /dev/shm | awk 'NR == 2 { print $2 }' >> /h\n\
 FROM base AS insecure\nRUN --security=insecure true\n\
+FROM base AS device\nRUN --device=test.example/null=one,required test -c /dev/mine && echo $DEVICE > /device\n\
 FROM --platform=$BUILDPLATFORM base AS cross\nARG TARGETARCH\nRUN echo $TARGETARCH > /arch\n\
 FROM scratch AS foreign\nARG TARGETARCH\nCOPY app-$TARGETARCH /app\nRUN [\"/app\"]\n\
 FROM made\n";
+
+/// A device of the server's machine.
+const DEVICE: &str = r#"{ "cdiVersion": "0.6.0", "kind": "test.example/null", "devices": [ { "name": "one",
+    "containerEdits": { "env": ["DEVICE=one"], "deviceNodes": [ { "path": "/dev/mine", "hostPath": "/dev/null" } ] } } ] }"#;
 
 const BAKE: &str = "variable \"WHO\" { default = \"bake\" }\n\
 group \"default\" { targets = [\"app\"] }\n\
@@ -382,7 +405,10 @@ impl Day {
         our_emulator();
         let world = World::with_base();
         let registry = Registry::start(&world);
-        let mut server = world.crossdock(&["serve", "--buildkit"]).start();
+        world.file("../cdi/test.json", DEVICE);
+        let described = world.path("cdi").display().to_string();
+        let server = world.crossdock(&["serve", "--buildkit"]).env("CROSSDOCK_CDI_DIRS", &described);
+        let mut server = server.start();
         server.until_err("use it with");
         let top = |name: &str, content: &str| {
             world.file(&format!("../{name}"), content);

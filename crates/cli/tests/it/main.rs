@@ -35,6 +35,7 @@ mod logins;
 mod machine;
 mod manifest;
 mod mounts;
+mod named_devices;
 mod names;
 mod output_attributes;
 mod outputs;

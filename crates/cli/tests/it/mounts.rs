@@ -61,11 +61,11 @@ fn a_bind_without_target_is_at_the_working_directory() {
 }
 
 #[test]
-fn devices_are_refused_unless_they_are_not_required() {
+fn devices_that_are_not_there_are_refused_if_they_are_required() {
     let world = World::with_base();
     world
-        .build("FROM base\nRUN --device=vendor.example/device=one true\n", &[])
-        .fails_with(&["RUN --device=vendor.example/device=one", "Dockerfile:2"]);
+        .build("FROM base\nRUN --device=vendor.example/device=one,required true\n", &[])
+        .fails_with(&["has the device vendor.example/device=one", "Dockerfile:2"]);
     world.build("FROM base\nRUN --device=vendor.example/device=one,required=false true\n", &[]).ok();
 }
 

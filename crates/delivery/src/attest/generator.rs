@@ -129,6 +129,7 @@ fn run(
         shared: env.shared,
         emulator: env.emulator,
         farm: None,
+        failed: None,
     };
     build(&own, &request).map_err(|error| {
         let lines = lines.0.lock().unwrap_or_else(PoisonError::into_inner);

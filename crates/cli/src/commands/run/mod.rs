@@ -226,6 +226,13 @@ fn run_image(session: &Session, mut args: RunArgs) -> Result<u8> {
     let mounts = mounts(&args.mounts, &declared, &surroundings)?;
     spec.mounts = mounts.list.clone();
     spec.mount_attributes = mounts.attributes.clone();
+    for variable in &mounts.env {
+        let name = variable.split_inclusive('=').next().unwrap_or_default();
+        // What the user gives counts more than what the device says.
+        if !spec.env.iter().any(|other| other.as_encoded_bytes().starts_with(name.as_bytes())) {
+            spec.env.push(variable.into());
+        }
+    }
     spec.control_group = args.limits.group()?;
     tell_what_is_not_done(session, &args, &spec);
     let choice = values::emulator_choice(&args.emulator)?;

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use crossdock_builder::devices::Device;
 use crossdock_builder::files::copy::{self, CopyOptions, Placement};
 use crossdock_builder::files::tree::{Tree, open_in_root};
 use crossdock_builder::solver::view::View;
@@ -14,6 +15,7 @@ use crossdock_oci::store::{Scratch, TemporaryDirectory, VolumeUse, is_volume_nam
 use crossdock_sandbox::{Mount, MountAttributes, MountKind, Source};
 use rustix::fs::{Mode, OFlags};
 
+use crate::commands::described_devices;
 use crate::output::say;
 use crate::values::switch;
 
@@ -29,8 +31,8 @@ pub struct MountArgs {
     /// An empty file system in memory
     #[arg(long = "tmpfs", value_name = "TARGET")]
     pub tmpfs: Vec<String>,
-    /// Device of this machine, or a directory of devices
-    #[arg(long = "device", value_name = "PATH[:TARGET]")]
+    /// Device of this machine, or a directory of devices, or a device by its name (CDI)
+    #[arg(long = "device", value_name = "PATH[:TARGET]|VENDOR/CLASS=NAME")]
     pub devices: Vec<String>,
 }
 
@@ -40,6 +42,8 @@ pub struct Mounts {
     pub list: Vec<Mount>,
     pub attributes: Vec<MountAttributes>,
     scratches: Vec<Scratch>,
+    /// Variables that come with devices, `NAME=VALUE`.
+    pub env: Vec<String>,
     volumes: Vec<VolumeUse>,
     directories: Vec<TemporaryDirectory>,
     images: Vec<View>,
@@ -70,7 +74,17 @@ pub fn mounts(args: &MountArgs, declared: &[String], of: &Surroundings<'_>) -> R
         mounts.list.push(tmpfs(text, of.single_id)?);
     }
     for text in &args.devices {
-        mounts.list.push(device(text)?);
+        if !described_devices::is_name(text) {
+            mounts.list.push(device(text)?);
+            continue;
+        }
+        for device in described_devices::named(text)? {
+            tell_what_is_left_out(&device);
+            mounts
+                .list
+                .extend(device.mounts().map_err(|reason| anyhow::anyhow!("--device {text}: {reason}"))?);
+            mounts.env.extend(device.env);
+        }
     }
     for target in declared {
         if !mounts.list.iter().any(|mount| mount.target == Path::new(target)) {
@@ -370,6 +384,13 @@ fn copy_of_image(target: &str, path: &Path, of: &Surroundings<'_>) -> Result<()>
     std::fs::set_permissions(path, mode).with_context(doing)
 }
 
+/// Warns of what a device asks for and does not get.
+pub fn tell_what_is_left_out(device: &Device) {
+    for left_out in &device.left_out {
+        say(&format!("warning: the device {} comes without {left_out}", device.full_name()));
+    }
+}
+
 /// `--device PATH[:TARGET][:PERMISSIONS]`, docker-run(1).
 pub fn device(text: &str) -> Result<Mount> {
     let is_rights = |text: &str| !text.is_empty() && text.bytes().all(|b| b"rwm".contains(&b));
@@ -382,7 +403,7 @@ pub fn device(text: &str) -> Result<Mount> {
     };
     if !source.starts_with('/') {
         bail!(
-            "--device {text}: it is no path: devices of the Container Device Interface (CDI) are not known here, so name the files, such as /dev/dri"
+            "--device {text}: it is neither an absolute path, such as /dev/dri, nor a name VENDOR/CLASS=NAME"
         );
     }
     let meta = std::fs::metadata(source).with_context(|| format!("--device {text}: {source}"))?;
