@@ -55,7 +55,7 @@ fn an_archive_of_files_becomes_an_image() {
     let busybox = std::fs::read(crate::support::require("busybox", "busybox-static")).expect("readable");
     let root = || {
         let applets = LayerTar::new().dir("bin").file_mode("bin/busybox", &busybox, 0o755);
-        applets.symlink("bin/sh", "busybox").file("a.wh.b", "a name").file(".wh.c", "a name")
+        applets.symlink("bin/sh", "busybox").file("a.wh.b", "a name")
     };
     world.file("root.tar", root().finish());
     let packed = {
@@ -76,13 +76,18 @@ fn an_archive_of_files_becomes_an_image() {
     let id = id.ok();
     assert_eq!(world.inspect("os:1")["Id"], id.trim());
     assert_eq!(world.run(&["run", "os:1"]).ok(), "1\n");
-    assert_eq!(world.sh("os:1", "busybox ls -a / | busybox grep -c wh"), "2\n");
+    assert_eq!(world.sh("os:1", "busybox ls -a / | busybox grep -c wh"), "1\n");
     assert_eq!(world.inspect("os:1")["RootFS"]["Layers"].as_array().map(Vec::len), Some(1));
 
     // From standard input, without a name, for another machine.
     let args = ["image", "import", "--platform", "linux/arm/v7", "-"];
     let id = world.crossdock(&args).input(&packed).ok();
     assert_eq!(world.inspect(id.trim())["Architecture"], "arm");
+
+    // A name that whoever gets the image takes for a deletion.
+    let mark = root().file(".wh.c", "a name").finish();
+    let refused = world.crossdock(&["import", "-", "mark"]).input(&mark).fails(1);
+    assert!(refused.contains("/.wh.c: ") && refused.contains("rename or remove it"), "{refused}");
 
     // docker's way to an empty image.
     world.crossdock(&["import", "-", "empty"]).input(&[0; 10240]).ok();

@@ -252,10 +252,11 @@ fn events_have_digests_inputs_and_layers() {
     assert!(inputs.as_array().is_some_and(|all| all.len() == 2 && all.contains(&run)), "{inputs}");
     assert_eq!(of("keyed", &last)["inputs"], serde_json::json!([copy]));
     assert!(of("keyed", &run)["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")));
-    let packed = of("packed", &run);
+    let packed = of("packed", &copy);
     assert!(packed["size"].as_u64().is_some_and(|size| size > 0), "{packed}");
     assert!(packed["unpacked_size"].as_u64() > packed["size"].as_u64(), "{packed}");
     assert_eq!(of("packing", &last), Value::Null, "nothing was changed");
+    assert_eq!(of("packing", &run), Value::Null, "the image has no layer of this stage");
     let started = of("started", &run);
     assert_eq!(
         (&started["emulated"], &started["stage"], &started["line"]),
