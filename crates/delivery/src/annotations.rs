@@ -61,10 +61,13 @@ impl Annotations {
 
     fn add_option(&mut self, text: &str) -> Result<()> {
         let (before, value) = text.split_once('=').context("not NAME=VALUE")?;
-        // A name may have colons, too.
-        let split = before.split_once(':').map(|(levels, name)| (places(levels), name));
+        // A name may have colons, too, but what has the form of levels is meant as such, as in buildx.
+        let split = before.split_once(':').map(|(levels, name)| (levels, places(levels), name));
         let (places, name) = match split {
-            Some((Some(places), name)) => (places?, name),
+            Some((_, Some(places), name)) => (places?, name),
+            Some((levels, None, _)) if has_form_of_levels(levels) => bail!(
+                "unknown annotation type \"{levels}\": it is manifest, index, manifest-descriptor or index-descriptor"
+            ),
             _ => (vec![(Level::Manifest, None)], before),
         };
         for (level, platform) in places {
@@ -125,6 +128,15 @@ impl Annotations {
 
 type Place = (Level, Option<Platform>);
 
+/// Whether a text is words of small letters and hyphens, with platforms in brackets.
+fn has_form_of_levels(text: &str) -> bool {
+    text.split(',').all(|part| {
+        let (word, platform) = part.split_once('[').unwrap_or((part, "]"));
+        let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        is_word && platform.ends_with(']')
+    })
+}
+
 /// Reads `LEVEL[PLATFORM],...`; `None` if the text has another form.
 fn places(text: &str) -> Option<Result<Vec<Place>>> {
     text.split(',').map(place).collect()
@@ -182,7 +194,7 @@ mod tests {
 
     #[test]
     fn options_name_several_levels() {
-        let given = ["index,manifest[linux/arm64]:a=b", "c:d=e", "f=g:h"].map(str::to_string);
+        let given = ["index,manifest[linux/arm64]:a=b", "c.x:d=e", "f=g:h"].map(str::to_string);
         let all = Annotations::of_options(&given).expect("valid");
         let arm64 = "linux/arm64".parse().expect("a platform");
         let amd64 = "linux/amd64".parse().expect("a platform");
@@ -190,9 +202,13 @@ mod tests {
             map.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(text(all.at(Level::Index, None)), "a=b");
-        assert_eq!(text(all.at(Level::Manifest, Some(&arm64))), "a=b c:d=e f=g:h");
-        assert_eq!(text(all.at(Level::Manifest, Some(&amd64))), "c:d=e f=g:h");
+        assert_eq!(text(all.at(Level::Manifest, Some(&arm64))), "a=b c.x:d=e f=g:h");
+        assert_eq!(text(all.at(Level::Manifest, Some(&amd64))), "c.x:d=e f=g:h");
         assert!(Annotations::of_options(&["novalue".into()]).is_err());
+        for typo in ["manifests:a=b", "index,foo:a=b", "foo[linux/amd64]:a=b"] {
+            let error = format!("{:#}", Annotations::of_options(&[typo.into()]).expect_err(typo));
+            assert!(error.contains("unknown annotation type"), "{error}");
+        }
         assert!(Annotations::of_options(&["index[linux/amd64]:a=b".into()]).is_err());
     }
 }
