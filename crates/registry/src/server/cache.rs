@@ -146,14 +146,23 @@ impl Handler {
         let file = Arc::new(file);
         let (sender, filled) = watch::channel(Filled::default());
         let fetch = Fetch { file: file.clone(), size, filled };
-        let other = {
+        let (handler, mine) = (self.clone(), (key.clone(), fetch.clone()));
+        let other = blocking(move || {
+            let Some(cache) = &handler.cache else { return Ok(None) };
+            let (key, fetch) = mine;
             let mut fetches = cache.fetches();
-            let other = fetches.get(&key).cloned();
-            if other.is_none() {
-                fetches.insert(key.clone(), fetch.clone());
+            if let Some(other) = fetches.get(&key) {
+                return Ok(Some(other.clone()));
             }
-            other
-        };
+            // A fetch stores the blob before it leaves the list.
+            if let Some((file, size)) = handler.storage.open_blob(&key.0, &key.1)? {
+                let (_, filled) = watch::channel(Filled { available: size, failed: false });
+                return Ok(Some(Fetch { file: Arc::new(file), size, filled }));
+            }
+            fetches.insert(key, fetch);
+            Ok(None)
+        })
+        .await?;
         if let Some(other) = other {
             // Another request was faster.
             let path = self.storage.upload_path(name, &id);
