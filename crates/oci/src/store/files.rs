@@ -62,6 +62,14 @@ pub(crate) fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> Resul
     })
 }
 
+/// Like [`replace_file`], without waiting for the disk: after a power loss the file may be missing or torn.
+pub(crate) fn replace_file_later(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(temporary, bytes).context("write", temporary)?;
+    fs::rename(temporary, path).context("create", path).inspect_err(|_| {
+        let _ = fs::remove_file(temporary);
+    })
+}
+
 /// Makes the names in the directory of `path` survive a power loss.
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let parent = path.parent().expect("files of the store lie in its directories");

@@ -15,7 +15,7 @@ use crate::error::{Context, Result, StoreError};
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
 use crate::store::files::{
-    digest_of_file_name, file_name, make_dir, read_regular, replace_file, sync_parent,
+    digest_of_file_name, file_name, make_dir, read_regular, replace_file, replace_file_later, sync_parent,
 };
 use crate::store::image::{ImageEntry, now, read_all};
 use crate::store::lock::{self, Mode};
@@ -74,7 +74,12 @@ impl Store {
         make_dir(&self.dir("untagged"))?;
         let record = UntaggedRecord { target: target.clone(), images: images.to_vec(), updated: now() };
         let bytes = serde_json::to_vec_pretty(&record).expect("string keys always serialise");
-        replace_file(&self.untagged_path(&target.digest), &self.lease.temporary()?, &bytes)
+        let path = self.untagged_path(&target.digest);
+        match loses {
+            None => replace_file(&path, &self.lease.temporary()?, &bytes),
+            // Every rebuild of a name comes here, and should not wait for an image that nobody asked for.
+            Some(_) => replace_file_later(&path, &self.lease.temporary()?, &bytes),
+        }
     }
 
     /// All images without a name, the oldest first; one whose file is damaged is left out.
