@@ -103,13 +103,15 @@ impl BuildGrid {
     }
 }
 
+/// The context of [`DOCKERFILE`].
+fn files(world: &World) {
+    world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
+}
+
 #[test]
 fn buildgrid_makes_the_same_image() {
     let world = World::with_base();
     let grid = BuildGrid::start(&world, 2);
-    let files = |world: &World| {
-        world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
-    };
     files(&world);
     let args = ["-t", "t", "--timestamp", "1000000000", "--add-host", "farmhost:10.1.2.3"];
     let there = ["--farm", &grid.address, "--farm-property", "linux/amd64:ISA=x86-64"];
@@ -135,9 +137,6 @@ fn buildgrid_makes_the_same_image() {
 fn an_engine_of_others_makes_the_same_image() {
     let world = World::with_base();
     let just = Just::start(&world);
-    let files = |world: &World| {
-        world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
-    };
     files(&world);
     let args = ["-t", "t", "--timestamp", "1000000000", "--add-host", "farmhost:10.1.2.3"];
     let built = world.build(DOCKERFILE, &[&args[..], &["--farm", &just.address]].concat());
@@ -453,9 +452,6 @@ fn without_user_namespaces(then: &str) -> Vec<String> {
 
 #[test]
 fn workers_of_root_need_no_user_namespaces() {
-    let files = |world: &World| {
-        world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
-    };
     let world = World::with_base();
     files(&world);
     let farm = farm(&world);
@@ -722,9 +718,6 @@ fn build_there(world: &World, path: &str, dockerfile: &str, more: &[&str]) -> Ra
 
 #[test]
 fn a_machine_behind_ssh_makes_the_same_image() {
-    let files = |world: &World| {
-        world.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
-    };
     let more = ["--add-host", "farmhost:10.1.2.3"];
     let here = World::with_base();
     files(&here);
