@@ -113,7 +113,9 @@ impl Device {
 }
 
 impl Devices {
-    /// The devices that a command wants; none if it runs without them, too, and they are not there.
+    /// The devices that a command wants; none if it runs without them, too, and they are not there. A
+    /// command needs a permission to ask, even for what is not there: a Dockerfile that names devices does
+    /// not pass unnoticed on a machine that has none.
     ///
     /// # Errors
     ///
@@ -147,7 +149,15 @@ impl Devices {
                 "no description of the Container Device Interface (/etc/cdi, /var/run/cdi) has the device {asked}{unread}"
             ));
         }
-        if let Some(device) = found.iter().find(|device| !self.is_allowed(device)) {
+        if found.is_empty() && !self.is_allowed(kind, asked) {
+            return Err(format!(
+                "the device {asked} is not there, and nothing allows the command to ask for it: leave out \
+                 --device, or add --allow device to run the command without it"
+            ));
+        }
+        let is_refused =
+            |device: &&&Device| !device.is_free && !self.is_allowed(&device.kind, &device.full_name());
+        if let Some(device) = found.iter().find(is_refused) {
             let name = device.full_name();
             return Err(format!(
                 "the device {name} needs a permission: --allow device, or --allow device={name}"
@@ -156,10 +166,9 @@ impl Devices {
         Ok(found)
     }
 
-    fn is_allowed(&self, device: &Device) -> bool {
-        let is_it =
-            |allowed: &String| allowed == "*" || *allowed == device.kind || *allowed == device.full_name();
-        device.is_free || self.allowed.iter().any(is_it)
+    /// Whether the user allows the device with this kind and whole name.
+    fn is_allowed(&self, kind: &str, name: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed == "*" || allowed == kind || allowed == name)
     }
 }
 
@@ -231,6 +240,9 @@ mod tests {
             let devices = devices(allowed);
             assert_eq!(names(&devices, "vendor.com/gpu=0").is_ok(), is_allowed, "{allowed:?}");
             assert!(names(&devices, "vendor.com/free=0").is_ok());
+            let missing = ["vendor.com/gpu=9", "vendor.com/none"].map(|name| names(&devices, name).is_ok());
+            let is_everything = allowed.contains(&"*");
+            assert_eq!(missing, [is_everything || allowed.contains(&"vendor.com/gpu"), is_everything]);
         }
     }
 }

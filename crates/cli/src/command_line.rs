@@ -39,16 +39,20 @@ pub fn parse(words: Vec<OsString>) -> Result<Parsed, (clap::Error, u8)> {
     let is_run = words.get(command_at(&words)).is_some_and(|word| word == "run");
     let refused = if is_run { RUN_REFUSED } else { REFUSED };
     let quick = alone(&words).and_then(|command| command.try_get_matches_from(&words).ok());
-    let matches = match quick.map_or_else(|| definition(&words).try_get_matches_from(&words), Ok) {
-        Ok(matches) => matches,
-        Err(error) => return Err(explained(error, &words, refused)),
+    let (matches, warnings) = match quick {
+        Some(matches) => (matches, Vec::new()),
+        None => {
+            let parsed = definition(&words).try_get_matches_from(&words);
+            let matches = parsed.map_err(|error| explained(error, &words, refused))?;
+            let answers = peers::answers(&matches);
+            if let Some(sentence) = answers.refusal {
+                return Err((refusal(&sentence), refused));
+            }
+            (matches, answers.warnings)
+        }
     };
-    let answers = peers::answers(&matches);
-    if let Some(sentence) = answers.refusal {
-        return Err((refusal(&sentence), refused));
-    }
     let args = Args::from_arg_matches(&matches).map_err(|error| explained(error, &words, refused))?;
-    Ok(Parsed { args, warnings: answers.warnings })
+    Ok(Parsed { args, warnings })
 }
 
 /// An error of one sentence.
@@ -98,14 +102,14 @@ fn definition(words: &[OsString]) -> clap::Command {
     let word = words.get(command_at(words)).and_then(|word| word.to_str());
     let typed = word.and_then(|word| command.find_subcommand(word)).map(|inner| inner.get_name().to_string());
     match typed {
-        Some(name) => made_ready(command, &name),
+        Some(name) => with_values_of(peers::with_options_of(command, &name), &name),
         None => with_values(peers::with_options(command)),
     }
 }
 
 /// The definition of the command that these words name, if it is one that scripts start often, without all
-/// others: to make those costs each start a millisecond. What it does not accept is read again by the whole
-/// definition, whose messages know all commands.
+/// others and without the options of other programs: to make those costs each start a millisecond. What it
+/// does not accept is read again by the whole definition, which knows them.
 fn alone(words: &[OsString]) -> Option<clap::Command> {
     let name = words.get(command_at(words))?.to_str()?;
     let inner = match name {
@@ -114,12 +118,12 @@ fn alone(words: &[OsString]) -> Option<clap::Command> {
         _ => return None,
     };
     let top = Global::augment_args(clap::Command::new("crossdock")).args_override_self(true);
-    Some(made_ready(top.subcommand(inner), name))
+    Some(with_values_of(top.subcommand(inner), name))
 }
 
-/// The same commands, with the options of other programs and values of switches for the top and for `name`.
-fn made_ready(command: clap::Command, name: &str) -> clap::Command {
-    peers::with_options_of(command, name).mut_args(with_value).mut_subcommand(name, with_values)
+/// The same commands, with values of switches for the top and for `name`.
+fn with_values_of(command: clap::Command, name: &str) -> clap::Command {
+    command.mut_args(with_value).mut_subcommand(name, with_values)
 }
 
 /// The same commands, where each option without a value also takes `=true` and `=false`, as docker's do.
@@ -311,7 +315,8 @@ mod tests {
         }
         for name in ["build", "run"] {
             let words = ["crossdock", name].map(OsString::from);
-            let (mut alone, mut whole) = (alone(&words).expect("often started"), definition(&words));
+            let (alone, mut whole) = (alone(&words).expect("often started"), definition(&words));
+            let mut alone = with_values_of(peers::with_options_of(alone, name), name);
             alone.build();
             whole.build();
             let inner = |command: &clap::Command| shown(command.find_subcommand(name).expect("defined"));
