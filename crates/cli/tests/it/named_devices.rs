@@ -68,8 +68,11 @@ fn steps_get_the_devices_that_they_name_and_the_user_allows() {
 fn devices_that_are_not_there() {
     let world = world();
     let dockerfile = |device: &str| format!("FROM base\nRUN --device={device} echo here\n");
-    build(&world, &dockerfile("test.example/none=1"), &[])
-        .fails_with(&["the device test.example/none=1 is not there", "--allow device", "Dockerfile:2"]);
+    build(&world, &dockerfile("test.example/none=1"), &[]).fails_with(&[
+        "the device test.example/none=1 is not there",
+        "--allow device",
+        "Dockerfile:2",
+    ]);
     let built = build(&world, &dockerfile("test.example/none=1"), &["--allow", "device"]);
     assert!(built.err.contains("the device test.example/none=1 is not there"), "{}", built.err);
     built.ok();
