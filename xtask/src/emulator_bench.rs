@@ -57,13 +57,29 @@ const USERLAND: [(&str, u32, &str); 13] = [
 struct Work {
     name: &'static str,
     times: u32,
-    /// Root and command, native and for the guest.
-    native: (PathBuf, Vec<String>),
-    guest: (PathBuf, Vec<String>),
+    native: Place,
+    guest: Place,
+}
+
+/// Where a row runs.
+struct Place {
+    root: PathBuf,
+    command: Vec<String>,
+    /// A folder for translations, as the command sees it.
+    translations: String,
+}
+
+/// A column: who runs the programs, and how.
+struct Column {
+    name: String,
+    handler: Handler,
+    /// Whether translations of earlier runs are used.
+    is_warm: bool,
 }
 
 pub fn emulator(args: &[&str]) -> Result<()> {
     let mut rounds = 3;
+    let mut has_warm = false;
     let mut guest = guests::find("arm64")?;
     let mut peers = Vec::new();
     let mut wanted = Vec::new();
@@ -71,6 +87,7 @@ pub fn emulator(args: &[&str]) -> Result<()> {
     while let Some(arg) = rest.next() {
         match *arg {
             "--quick" => rounds = 1,
+            "--warm" => has_warm = true,
             "--guest" => guest = guests::find(rest.next().context("--guest needs a name")?)?,
             "--with" => peers.push(PathBuf::from(rest.next().context("--with needs an emulator's path")?)),
             option if option.starts_with('-') => bail!("bench emulator: unknown option {option}"),
@@ -78,17 +95,22 @@ pub fn emulator(args: &[&str]) -> Result<()> {
         }
     }
     guest.require_tools()?;
-    let handler = |name: String, path| Handler { name, runs: Some((path, guest)) };
-    let mut handlers = vec![handler("crossdock-emu".into(), release("crossdock-emu")?)];
+    let column =
+        |name, path, is_warm| Column { name, handler: Handler { runs: Some((path, guest)) }, is_warm };
+    let own = release("crossdock-emu")?;
+    let mut columns = vec![column("crossdock-emu".into(), own.clone(), false)];
+    if has_warm {
+        columns.push(column("warm".into(), own, true));
+    }
     for peer in peers {
         let path = peer.canonicalize().with_context(|| format!("find {}", peer.display()))?;
-        handlers.push(handler(version(&path)?, path));
+        columns.push(column(version(&path)?, path, false));
     }
     let qemu = Path::new("/usr/bin").join(guest.qemu);
-    handlers.push(handler(version(&qemu)?, qemu));
+    columns.push(column(version(&qemu)?, qemu, false));
     let mut works = programs(guest, &wanted)?;
     works.extend(userland(guest, &wanted)?);
-    table(&works, &handlers, rounds)
+    table(&works, &columns, rounds)
 }
 
 /// Short name of an emulator: QEMU and its version, or the path.
@@ -111,7 +133,7 @@ fn programs(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
     let directory = checkout().join("target/bench/emulator");
     let mut works = Vec::new();
     for (name, file, arguments) in PROGRAMS.into_iter().filter(|(name, ..)| is_wanted(wanted, name)) {
-        let build = |compiler: &str, options: &[&str], place: &str| -> Result<(PathBuf, Vec<String>)> {
+        let build = |compiler: &str, options: &[&str], place: &str| -> Result<Place> {
             std::fs::create_dir_all(directory.join(place))?;
             let program = directory.join(place).join(file);
             run(Command::new(compiler)
@@ -122,7 +144,8 @@ fn programs(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
                 .arg("-lm"))?;
             let mut command = vec![program.display().to_string()];
             command.extend(arguments.split(' ').map(str::to_string));
-            Ok((PathBuf::from("/"), command))
+            let translations = directory.join(place).join("translations").display().to_string();
+            Ok(Place { root: PathBuf::from("/"), command, translations })
         };
         let (native, guest) = (build("gcc", &[], "host")?, build(guest.compiler, guest.bench, guest.name)?);
         works.push(Work { name, times: 1, native, guest });
@@ -160,11 +183,16 @@ fn userland(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
             None => command.split(' ').map(str::to_string).collect(),
         }
     };
+    let place = |root: &Path, command: &str| Place {
+        root: root.to_path_buf(),
+        command: split(command),
+        translations: "/bench/translations".to_string(),
+    };
     let work = |(name, times, command): (&'static str, u32, &str)| Work {
         name,
         times,
-        native: (native.clone(), split(command)),
-        guest: (guest.clone(), split(command)),
+        native: place(&native, command),
+        guest: place(&guest, command),
     };
     Ok(chosen.into_iter().map(work).collect())
 }
@@ -221,26 +249,29 @@ fn text(length: usize) -> Vec<u8> {
     text
 }
 
-/// Runs every row with every handler in turn, and prints a line per row: the least CPU time of all rounds.
-fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
-    let names: Vec<&str> = handlers.iter().map(|handler| handler.name.as_str()).collect();
+/// Runs every row in every column's way in turn, and prints a line per row: the least CPU time of all rounds.
+fn table(works: &[Work], columns: &[Column], rounds: usize) -> Result<()> {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     println!("| CPU time | native, ms | {} |", names.join(" | "));
-    println!("| --- | --- |{}", " --- |".repeat(handlers.len()));
-    let native = Handler { name: "native".into(), runs: None };
+    println!("| --- | --- |{}", " --- |".repeat(columns.len()));
+    let native = Column { name: "native".into(), handler: Handler { runs: None }, is_warm: false };
     let mut wrong = Vec::new();
-    // Per handler: the sum of the logarithms of its ratios.
-    let mut logarithms = vec![0.0; handlers.len()];
+    // Per column: the sum of the logarithms of its ratios.
+    let mut logarithms = vec![0.0; columns.len()];
     for work in works {
-        let mut best = vec![f64::INFINITY; handlers.len() + 1];
-        let mut failed: Vec<Option<String>> = vec![None; handlers.len() + 1];
+        let mut best = vec![f64::INFINITY; columns.len() + 1];
+        let mut failed: Vec<Option<String>> = vec![None; columns.len() + 1];
+        for column in columns.iter().filter(|column| column.is_warm) {
+            warm_up(work, &column.handler)?;
+        }
         let mut expected = None;
         for _ in 0..rounds {
-            for (n, handler) in [&native].into_iter().chain(handlers).enumerate() {
+            for (n, column) in [&native].into_iter().chain(columns).enumerate() {
                 if failed[n].is_some() {
                     continue;
                 }
                 let place = if n == 0 { &work.native } else { &work.guest };
-                match measure(place, work.times, handler) {
+                match measure(place, work.times, column) {
                     Ok((seconds, output)) => {
                         best[n] = best[n].min(seconds);
                         if *expected.get_or_insert_with(|| output.clone()) != output {
@@ -255,13 +286,13 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
             Some(_) => "failed".to_string(),
             None => format!("{:.1}x", best[n] / best[0]),
         };
-        let cells: Vec<String> = (1..=handlers.len()).map(cell).collect();
+        let cells: Vec<String> = (1..=columns.len()).map(cell).collect();
         for (sum, seconds) in logarithms.iter_mut().zip(&best[1..]) {
             *sum += (seconds / best[0]).ln();
         }
         println!("| {} | {:.2} | {} |", work.name, best[0] * 1e3, cells.join(" | "));
         for (n, reason) in failed.into_iter().enumerate() {
-            let by = if n == 0 { "native" } else { &handlers[n - 1].name };
+            let by = if n == 0 { "native" } else { &columns[n - 1].name };
             wrong.extend(reason.map(|reason| format!("{} by {by}: {reason}", work.name)));
         }
     }
@@ -274,10 +305,44 @@ fn table(works: &[Work], handlers: &[Handler], rounds: usize) -> Result<()> {
     Ok(())
 }
 
+/// Makes an empty folder for translations, runs the row, and translates what has run; twice, since code that
+/// runs only beside translations is not known before.
+fn warm_up(work: &Work, handler: &Handler) -> Result<()> {
+    let Place { root, translations, .. } = &work.guest;
+    let outside = root.join(translations.trim_start_matches('/'));
+    if outside.exists() {
+        std::fs::remove_dir_all(&outside).with_context(|| format!("remove {}", outside.display()))?;
+    }
+    std::fs::create_dir_all(&outside).with_context(|| format!("create {}", outside.display()))?;
+    let (emulator, _) = handler.runs.as_ref().context("the host needs no translations")?;
+    // The process that translates must see the same names, so it is started in the root.
+    let copy = outside.with_file_name("emulator");
+    std::fs::copy(emulator, &copy).with_context(|| format!("copy the emulator to {}", copy.display()))?;
+    let inside = Path::new(translations).with_file_name("emulator").display().to_string();
+    let compile = Place {
+        root: root.clone(),
+        command: vec![inside, "--compile-images".to_string(), translations.clone()],
+        translations: translations.clone(),
+    };
+    for _ in 0..2 {
+        let column = |is_warm| Column { name: String::new(), handler: handler.clone(), is_warm };
+        measure(&work.guest, 1, &column(true))?;
+        // A file that has changed in the last two seconds is not translated.
+        std::thread::sleep(std::time::Duration::from_millis(2_100));
+        measure(&compile, 1, &column(false))?;
+    }
+    Ok(())
+}
+
 /// Runs a command; returns its seconds of CPU time and what it printed.
-fn measure((root, command): &(PathBuf, Vec<String>), times: u32, handler: &Handler) -> Result<(f64, String)> {
+fn measure(place: &Place, times: u32, column: &Column) -> Result<(f64, String)> {
     let own = std::env::current_exe().context("find this program")?;
-    let output = roots::enter(root, handler, LIMIT, own)
+    let Place { root, command, translations } = place;
+    let mut entered = roots::enter(root, &column.handler, LIMIT, own);
+    if column.is_warm {
+        entered.env(roots::TRANSLATIONS, translations);
+    }
+    let output = entered
         .arg("measure")
         .arg(root)
         .arg(times.to_string())

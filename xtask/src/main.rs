@@ -29,8 +29,9 @@ tasks:
   bench build [--quick] [--only TEXT] [--rounds N] [--beside CROSSDOCK]
       the builder beside buildah and dockerd: times, ratios and peak memory; only rows whose name contains TEXT;
       with --beside another crossdock, such as one of an earlier commit, takes turns with this one instead
-  bench emulator [--guest GUEST] [--quick] [--with EMULATOR] [WORKLOAD...]
-      our emulator, the emulators of --with and QEMU beside the host: CPU time as a table
+  bench emulator [--guest GUEST] [--quick] [--warm] [--with EMULATOR] [WORKLOAD...]
+      our emulator, the emulators of --with and QEMU beside the host: CPU time as a table; with --warm also ours with
+      the translations of earlier runs, as in builds and containers of crossdock
   bench registry [--quick]
       the embedded registry beside docker-registry: stalled clients, aborted uploads, parallel pushes, peak memory
   dist [--output DIR]

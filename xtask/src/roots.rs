@@ -56,8 +56,6 @@ pub fn debian(name: &str, suite: &str, guest: Option<&Guest>, packages: &[&str])
 /// The emulator that runs the guest's programs in a root.
 #[derive(Clone, Debug)]
 pub struct Handler {
-    /// Name in the tables.
-    pub name: String,
     /// The executable and whose programs it runs; `None` if the root is for the host's CPU.
     pub runs: Option<(PathBuf, &'static Guest)>,
 }
@@ -94,8 +92,12 @@ pub fn enter(root: &Path, handler: &Handler, seconds: u64, program: impl AsRef<O
     command
 }
 
+/// The variable that names a folder with the emulator's translations (docs/dev/code-cache.md).
+pub const TRANSLATIONS: &str = "CROSSDOCK_EMU_CACHE";
+
 /// The hidden task `measure ROOT TIMES PROGRAM ARGUMENTS...`: enters the root, runs the command, and prints
-/// the seconds of CPU time of its whole process tree, then the command's output.
+/// the seconds of CPU time of its whole process tree, then the command's output. The variable of
+/// [`TRANSLATIONS`] is handed on.
 pub fn measure(args: &[&str]) -> Result<()> {
     let [root, times, program, arguments @ ..] = args else {
         bail!("measure ROOT TIMES PROGRAM ARGUMENTS...")
@@ -110,6 +112,7 @@ pub fn measure(args: &[&str]) -> Result<()> {
             .args(arguments)
             .env_clear()
             .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("LC_ALL", "C")])
+            .envs(std::env::var_os(TRANSLATIONS).map(|folder| (TRANSLATIONS, folder)))
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("run {program}"))?;

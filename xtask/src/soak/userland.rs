@@ -74,7 +74,7 @@ fn debian_sources(soak: &Soak, root: &Path) -> Result<()> {
 
 /// Runs a script in the root.
 fn script(guest: &'static Guest, emulator: &Path, root: &Path, seconds: u64, text: &str) -> Result<Output> {
-    let handler = Handler { name: String::new(), runs: Some((emulator.to_path_buf(), guest)) };
+    let handler = Handler { runs: Some((emulator.to_path_buf(), guest)) };
     roots::enter(root, &handler, seconds, "chroot")
         .arg(root)
         .args(["/bin/sh", "-ec", text])
