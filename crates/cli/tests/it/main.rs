@@ -54,6 +54,7 @@ mod skopeo;
 mod stages;
 mod style;
 mod support;
+mod terminal;
 mod translations;
 mod transports;
 mod users;
