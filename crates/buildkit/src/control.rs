@@ -228,6 +228,7 @@ impl Control for Server {
             blocking(move || export::export(&working, &answer, &exports, &cache_exports, layers)).await
         }
         .await;
+        self.0.house.sessions.settle(&job.session).await;
         record.completed_at = Some(now());
         match &outcome {
             Ok(response) => {
