@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crossdock_testkit::ActionsService;
 use crossdock_testkit::actions::TOKEN;
+use crossdock_testkit::container::ACCOUNT_KEY;
 use crossdock_testkit::farm::TestFarm;
+use crossdock_testkit::{ActionsService, TestContainers};
 use serde_json::Value;
 
 use crate::remote::{BASIC, Repository, serve_to};
 use crate::support::{Ran, Registry, Running, World, grep, our_emulator};
+use crate::terminal::OnTerminal;
 
 /// The client, which `cargo xtask test` fetches.
 pub fn buildx() -> PathBuf {
@@ -279,6 +281,81 @@ fn policies_for_sources_hold() {
     policy("CONVERT", "docker-image://docker.io/library/base:latest", "local://context");
     let answer = build("FROM base\nRUN true\n").fails(1);
     assert!(answer.contains("which is something else"), "{answer}");
+}
+
+#[test]
+fn a_failed_step_opens_a_shell_in_its_container() {
+    let served = Served::new();
+    served
+        .world
+        .file("Dockerfile", "FROM base\nRUN mkdir /work\nWORKDIR /work\nRUN echo half > made; exit 3\n");
+    let args = ["debug", "--on", "error", "build", "--progress", "plain", "context"];
+    let mut command = served.command(&args);
+    command.env("BUILDX_EXPERIMENTAL", "1");
+    let terminal = OnTerminal::start_whole(command, 120, 50);
+    terminal.until("/ # ");
+    // The answers differ from what is typed, which the terminal shows, too.
+    terminal.type_in("cd /work; echo it is $(cat made) done\n");
+    terminal.until("it is half done");
+    terminal.type_in("echo more >> made; tr a-z A-Z < made\n");
+    terminal.until("MORE");
+    terminal.type_in("exit\n");
+    terminal.until("(buildx)");
+    terminal.type_in("exit\n");
+    let shown = terminal.fails(1);
+    assert!(shown.contains("exit code: 3"), "{shown}");
+}
+
+#[test]
+fn lists_of_packages_are_about_stages_and_the_context_too() {
+    let served = Served::new();
+    let world = &served.world;
+    let registry = Registry::start(world);
+    let package = |name: &str| format!("{{\"name\":\"{name}\",\"version\":\"1\"}}");
+    world.file("p", package("left")).file("node_modules/mine/package.json", package("mine"));
+    let steps = "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true\nFROM base AS tool\nARG BUILDKIT_SBOM_SCAN_STAGE=true\n\
+                 COPY p /a/node_modules/left/package.json\nFROM scratch\nCOPY --from=tool /bin/sh /sh\n";
+    let (through, baked, own) =
+        (registry.image("through:1"), registry.image("baked:1"), registry.image("own:1"));
+    served.build(steps, &["--sbom=true", "-t", &through, "--push"]).ok();
+    let bake = |name: &str| {
+        world.file(
+            "../docker-bake.hcl",
+            format!(
+                "target \"default\" {{\n  context = \"context\"\n  tags = [\"{name}\"]\n  attest = [\"type=sbom\"]\n}}\n"
+            ),
+        );
+    };
+    bake(&baked);
+    served.buildx(&["bake", "--progress", "plain", "--push"]).ok();
+    bake(&own);
+    world.run(&["bake", "--push"]).ok();
+    let format = "{{range .SBOM.AdditionalSPDXs}}{{.name}}:{{range .packages}} {{.name}}{{end}};{{end}}";
+    for name in [&through, &baked, &own] {
+        let listed = served.buildx(&["imagetools", "inspect", name, "--format", format]).ok();
+        let documents: Vec<&str> = listed.trim().split_terminator(';').collect();
+        assert_eq!(documents.len(), 2, "{name}: {listed}");
+        for (document, (of, has)) in documents.iter().zip([("sbom-tool", "left"), ("sbom-context", "mine")]) {
+            assert!(document.starts_with(&format!("{of}: ")) && document.contains(has), "{name}: {listed}");
+        }
+    }
+}
+
+#[test]
+fn a_container_of_blobs_keeps_a_clients_cache() {
+    let service = TestContainers::start();
+    let cache = format!("type=azblob,account_url={},secret_access_key={ACCOUNT_KEY}", service.url());
+    let (from, to) = (["--cache-from", &cache], ["--cache-to", &format!("{cache},mode=max")]);
+    let steps = "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\n";
+    let (first, second) = (Served::new(), Served::new());
+    let id = first.result(steps, &[from, to].concat(), "id");
+    assert_eq!(second.result(steps, &from, "id"), id);
+    assert_eq!(service.keys().len(), 2, "{:?}", service.keys());
+    for served in [&first, &second] {
+        assert_eq!(grep(&served.world.store(), ACCOUNT_KEY.as_bytes()), Vec::<PathBuf>::new());
+        let history = served.buildx(&["history", "inspect", "--format", "json"]).ok();
+        assert!(!history.contains(ACCOUNT_KEY), "{history}");
+    }
 }
 
 #[test]
