@@ -9,6 +9,7 @@ mod bad_sessions;
 mod bake;
 mod borrowed;
 mod build_options;
+mod buildctl;
 mod buildkit;
 mod cache;
 mod cache_services;
