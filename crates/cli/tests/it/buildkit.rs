@@ -330,14 +330,14 @@ fn a_failed_step_opens_a_shell_in_its_container() {
     let served = Served::new();
     served
         .world
-        .file("Dockerfile", "FROM base\nRUN mkdir /work\nWORKDIR /work\nRUN echo half > made; exit 3\n");
+        .file("Dockerfile", "FROM base\nRUN mkdir /job\nWORKDIR /job\nRUN echo half > made; exit 3\n");
     let args = ["debug", "--on", "error", "build", "--progress", "plain", "context"];
     let mut command = served.command(&args);
     command.env("BUILDX_EXPERIMENTAL", "1");
     let terminal = OnTerminal::start_whole(command, 120, 50);
     terminal.until("/ # ");
     // The answers differ from what is typed, which the terminal shows, too.
-    terminal.type_in("cd /work; echo it is $(cat made) done\n");
+    terminal.type_in("cd /job; echo it is $(cat made) done\n");
     terminal.until("it is half done");
     terminal.type_in("echo more >> made; tr a-z A-Z < made\n");
     terminal.until("MORE");
