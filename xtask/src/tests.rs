@@ -53,6 +53,7 @@ pub fn test(filter: &[&str]) -> Result<()> {
     for client in ["docker-buildx", "docker-compose"] {
         clients::fetch(client, &format!("usr/libexec/docker/cli-plugins/{client}"))?;
     }
+    clients::build_buildctl()?;
     clients::fetch_with_libraries("justbuild", "usr/bin/justbuild")?;
     // One that can keep its jobs in SQLite: 0.4 wants PostgreSQL.
     clients::fetch_python("buildgrid", "BuildGrid==0.1.32", "bgd")?;

@@ -25,7 +25,7 @@ pub use dockerfile::{build, make, source_date_epoch};
 pub use error::{BuildError, ErrorKind};
 pub use event::{Event, Events, Miss, Silent, StepId, StepInfo, Wait};
 pub use git::{without_password, without_passwords};
-pub use result::{Built, BuiltImage, Made, MadeImage};
+pub use result::{Built, BuiltImage, Made, MadeImage, Scans};
 pub use secrets::{Given, Secret, Secrets};
 pub use solver::environment::{Elsewhere, Environment, Farm, Images, MadeHere};
 pub use solver::flights::Shared;

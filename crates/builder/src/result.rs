@@ -20,6 +20,9 @@ pub struct Built {
     pub index: Option<Descriptor>,
     /// Every step with its result.
     pub steps: StepCache,
+    /// What lists of packages are about besides each image, in the order of the images; empty if no
+    /// Dockerfile was built.
+    pub scans: Vec<Scans>,
 }
 
 impl Built {
@@ -127,6 +130,18 @@ pub struct Made {
     pub images: Vec<MadeImage>,
     /// Every step with its result.
     pub steps: StepCache,
+    /// What lists of packages are about besides each image, as in [`Built::scans`].
+    pub scans: Vec<Scans>,
+}
+
+/// What a Dockerfile wants lists of packages of, besides the image: `ARG BUILDKIT_SBOM_SCAN_STAGE` and
+/// `ARG BUILDKIT_SBOM_SCAN_CONTEXT` (Docker's documentation, "SBOM attestations").
+#[derive(Clone, Default)]
+pub struct Scans {
+    /// Stages by name, in the order of the Dockerfile. Those without a name are called `stage-NUMBER`.
+    pub stages: Vec<(String, MadeImage)>,
+    /// Whether the build context is one of them.
+    pub has_context: bool,
 }
 
 /// The image of one platform, before it is written: its layers need no archive yet.

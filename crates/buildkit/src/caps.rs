@@ -34,7 +34,7 @@ const FRONTEND: [&str; 21] = [
 ];
 
 /// Of definitions and exporters.
-const DEFINITIONS: [&str; 63] = [
+const DEFINITIONS: [&str; 64] = [
     "source.image",
     "source.image.resolvemode",
     "source.image.checksum",
@@ -97,6 +97,7 @@ const DEFINITIONS: [&str; 63] = [
     "exporter.sourcedateepoch",
     "exporter.multiple",
     "gc.freespacefilter",
+    "cache.azblob",
     "cache.gha",
     "cache.s3",
 ];

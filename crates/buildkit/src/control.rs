@@ -150,10 +150,15 @@ impl Server {
 
 #[tonic::async_trait]
 impl Control for Server {
-    async fn disk_usage(&self, _: Request<DiskUsageRequest>) -> Result<Response<DiskUsageResponse>, Status> {
-        let desk = self.0.house.desk.clone();
+    async fn disk_usage(
+        &self,
+        request: Request<DiskUsageRequest>,
+    ) -> Result<Response<DiskUsageResponse>, Status> {
+        let (desk, request) = (self.0.house.desk.clone(), request.into_inner());
         let record = blocking(move || {
-            desk.store().and_then(|store| usage::records(&store)).map_err(|error| Failure::of(&error))
+            desk.store()
+                .and_then(|store| usage::listed(&store, &request))
+                .map_err(|error| Failure::of(&error))
         });
         let record = record.await.map_err(|failure| failure.status())?;
         Ok(Response::new(DiskUsageResponse { record }))
@@ -228,6 +233,7 @@ impl Control for Server {
             blocking(move || export::export(&working, &answer, &exports, &cache_exports, layers)).await
         }
         .await;
+        self.0.house.sessions.settle(&job.session).await;
         record.completed_at = Some(now());
         match &outcome {
             Ok(response) => {

@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::imports::CacheEntry;
 use crate::job::{Answer, Job, Needs};
 use crate::session::{ClientStore, Session};
+use crate::status::Work;
 use crate::surroundings;
 
 /// One exporter of a request.
@@ -30,6 +31,10 @@ pub struct Export {
     /// Its number in the request: clients tell their targets apart by it.
     number: usize,
     kind: Kind,
+    /// What its vertex is called: BuildKit's words.
+    title: &'static str,
+    /// Whether it is an archive of files, and no image.
+    is_files: bool,
     output: Output,
     /// Names of the image in an archive.
     names: Vec<Reference>,
@@ -64,6 +69,14 @@ pub fn exports(job: &Job, exporters: &[Exporter]) -> Result<Vec<Export>> {
             "local" => Kind::Directory(job.store.temporary_directory()?),
             _ => Kind::Here,
         };
+        let title = match exporter.r#type.as_str() {
+            "oci" => "exporting to oci image format",
+            "docker" => "exporting to docker image format",
+            "tar" => "exporting to client tarball",
+            "local" => "exporting to client directory",
+            _ => "exporting to image",
+        };
+        let is_files = exporter.r#type == "tar";
         // The directory is the client's.
         attributes.remove("dest");
         attributes.remove("tar");
@@ -87,7 +100,7 @@ pub fn exports(job: &Job, exporters: &[Exporter]) -> Result<Vec<Export>> {
         let mut ignore = |_: &str| {};
         let output = Output::of_attributes(&exporter.r#type, attributes, &mut ignore)
             .with_context(|| format!("the exporter {}", exporter.r#type))?;
-        all.extend(output.map(|output| Export { number, kind, output, names }));
+        all.extend(output.map(|output| Export { number, kind, title, is_files, output, names }));
     }
     Ok(all)
 }
@@ -174,23 +187,13 @@ fn write_all(
     let others = caches::exports(&texts, inline, &|_| None, &say)?;
     let built = caches::inline(&job.store, built, &others)?;
     for export in exports {
-        let title = match &export.kind {
-            Kind::Here
-                if outputs::pushed_names(std::slice::from_ref(&export.output), &[]).next().is_some() =>
-            {
-                "exporting to image, pushing it"
-            }
-            Kind::Here => "exporting to image",
-            Kind::Stream | Kind::Layout => "exporting to the client as an archive",
-            Kind::Directory(_) => "exporting to the client's directory",
-        };
+        let title = export.title;
         let name = format!(
             "{title}{}",
             if exports.len() > 1 { format!(" ({})", export.number) } else { String::new() }
         );
         job.reporter.vertex(&name, |work| {
-            let tell = |text: &str| work.say(text);
-            one(job, session.as_ref(), &source, export, (&built, attestations), layers, &tell, response)
+            one(job, session.as_ref(), &source, export, (&built, attestations), layers, work, response)
         })?;
     }
     for entry in own {
@@ -222,16 +225,30 @@ fn one(
     export: &Export,
     (built, attestations): (&Built, &Attestations),
     layers: LayerOptions,
-    say: &dyn Fn(&str),
+    work: &Work<'_>,
     response: &mut HashMap<String, String>,
 ) -> Result<()> {
     let output = &export.output;
     let none = Annotations::default();
-    let result = attestations.form(output, &job.store, built, &none, &layers, &export.names)?;
+    let is_image = !matches!(export.kind, Kind::Directory(_)) && !export.is_files;
+    let form = || attestations.form(output, &job.store, built, &none, &layers, &export.names);
+    let result = match is_image {
+        true => tell(work, "exporting layers", form)?,
+        false => form()?,
+    };
     let formed = &result.built;
-    let pushed = outputs::pushed_names(std::slice::from_ref(output), &[]);
-    let ahead = Ahead::new(|| source.client(), pushed)?;
+    let pushed: Vec<Reference> = outputs::pushed_names(std::slice::from_ref(output), &[]).cloned().collect();
+    let ahead = Ahead::new(|| source.client(), pushed.iter())?;
     let names: Vec<Reference> = output.names().iter().chain(&export.names).cloned().collect();
+    if is_image {
+        for image in &formed.images {
+            tell(work, &format!("exporting manifest {}", image.manifest.digest), || Ok(()))?;
+            tell(work, &format!("exporting config {}", image.id), || Ok(()))?;
+        }
+        if let Some(index) = &formed.index {
+            tell(work, &format!("exporting manifest list {}", index.digest), || Ok(()))?;
+        }
+    }
     let about = describe(formed, &names)?;
     let target = match (&export.kind, session) {
         (Kind::Here, _) => None,
@@ -242,24 +259,45 @@ fn one(
         }
     };
     let stream = target.as_ref().map(|target| target as &dyn Stream);
-    let with = Surroundings { ahead: &ahead, store: &job.store, tags: &export.names, layers, stream, say };
+    let say = |text: &str| work.say(text);
+    let with =
+        Surroundings { ahead: &ahead, store: &job.store, tags: &export.names, layers, stream, say: &say };
     match (&export.kind, session) {
         (Kind::Layout, Some(session)) => {
             let store = ClientStore::new(session.clone(), "export");
-            write_blobs(&job.store, &store, formed.target())?;
+            tell(work, "copying layers", || write_blobs(&job.store, &store, formed.target()))?;
         }
         (Kind::Directory(directory), Some(session)) => {
             output.write(&with, formed)?;
             let files = directory.path().join("files");
-            session.send_directory(export.number, &files)?;
+            work.part("copying files", |sent| *sent, || session.send_directory(export.number, &files))?;
             clear(&files);
         }
-        _ => output.write(&with, formed)?,
+        (Kind::Stream, _) => tell(work, "sending tarball", || output.write(&with, formed))?,
+        _ => {
+            let part = match pushed.is_empty() {
+                true => names.iter().map(|name| format!("naming to {name}")).next(),
+                false => Some("pushing layers".to_string()),
+            };
+            tell(work, part.as_deref().unwrap_or("keeping the image"), || output.write(&with, formed))?;
+            for name in names.iter().skip(1).filter(|_| pushed.is_empty()) {
+                tell(work, &format!("naming to {name}"), || Ok(()))?;
+            }
+            for name in &pushed {
+                let shown = format!("pushing manifest for {name}@{}", formed.target().digest);
+                tell(work, &shown, || Ok(()))?;
+            }
+        }
     }
     if !matches!(export.kind, Kind::Directory(_)) {
         response.extend(about);
     }
     Ok(())
+}
+
+/// Does a part of the work and tells its beginning and its end.
+fn tell<T>(work: &Work<'_>, name: &str, part: impl FnOnce() -> Result<T>) -> Result<T> {
+    work.part(name, |_| 0, part)
 }
 
 /// Removes a directory whose permissions may forbid that.

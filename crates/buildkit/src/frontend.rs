@@ -192,7 +192,7 @@ impl<'w> Frontend<'_, 'w> {
                 say: &say,
             };
             match &built {
-                Outcome::Built(built) => attest::make(&making, built),
+                Outcome::Built(built) => attest::make(&making, request, built),
                 Outcome::Made(made) => attest::make_unwritten(&making, made),
             }
         };
@@ -204,7 +204,7 @@ impl<'w> Frontend<'_, 'w> {
             Outcome::Built(Built { images, steps, .. }) => {
                 (images.into_iter().map(Image::Written).collect(), steps)
             }
-            Outcome::Made(Made { images, steps }) => {
+            Outcome::Made(Made { images, steps, .. }) => {
                 (images.into_iter().map(Image::unwritten).collect(), steps)
             }
         };

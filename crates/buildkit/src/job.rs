@@ -506,7 +506,7 @@ impl Answer {
         steps.steps.sort_by(|a, b| a.key.cmp(&b.key));
         let images = self.images.iter().map(|(_, solved)| solved.image.written(store));
         let images = images.collect::<Result<_>>().map_err(|error| Failure::of(&error))?;
-        let mut built = Built { images, index: None, steps };
+        let mut built = Built { images, index: None, steps, scans: Vec::new() };
         if self.is_index {
             built.make_index(store).map_err(|error| Failure::of(&error.into()))?;
         }

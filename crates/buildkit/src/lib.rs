@@ -16,6 +16,7 @@ mod debug;
 mod definition;
 mod export;
 mod failure;
+mod filters;
 mod frontend;
 mod health;
 mod history;

@@ -113,7 +113,7 @@ fn solve_inside(
             true => Image::Written(made.write(&job.store).map_err(fail)?),
             false => Image::unwritten(made.clone()),
         };
-        let made = Made { images: vec![made], steps: steps.clone() };
+        let made = Made { images: vec![made], steps: steps.clone(), scans: Vec::new() };
         let mut solved = Solved { image, steps, attestations: Vec::new(), recorded: None, epoch: None };
         let materials = source.materials();
         let attesting = Attesting { job, environment, definition, platform, steps: &steps_done, materials };

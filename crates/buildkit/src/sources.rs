@@ -21,7 +21,7 @@ use crate::house::{Desk, Login};
 use crate::identifiers;
 use crate::policy::Policies;
 use crate::session::{Agent, ClientStore, Session, Synced, Wanted};
-use crate::status::{Reporter, Transfers};
+use crate::status::{Reporter, Transfers, now};
 
 /// The name that a client gives its upload of a context from standard input.
 const UPLOADS: &str = "buildkit-session";
@@ -85,16 +85,16 @@ pub fn fill(
     reporter.vertex(vertex, |work| {
         /// Bytes after which the client hears of them again.
         const STEP: u64 = 4 * 1024 * 1024;
-        let (mut told, mut last) = (0, 0);
+        let (begun, mut told, mut last) = (now(), 0, 0);
         let label = format!("transferring {}:", wanted.name);
         let filled = session.fill(wanted, directory, &mut |bytes| {
             last = bytes;
             if bytes >= told + STEP {
                 told = bytes;
-                work.status(&label, bytes, 0, false);
+                work.status(begun, &label, bytes, false);
             }
         });
-        work.status(&label, last, 0, true);
+        work.status(begun, &label, last, true);
         filled
     })
 }

@@ -339,16 +339,31 @@ impl Work<'_> {
         self.reporter.line(self.vertex.clone(), 1, text.to_string(), "\n");
     }
 
-    /// Tells how far a part of the work is; `total` is 0 if nobody knows it.
-    pub fn status(&self, name: &str, current: u64, total: u64, is_over: bool) {
+    /// Does a part of the work, and tells its beginning and its end; `size` is what it has moved, in bytes.
+    pub fn part<T, E>(
+        &self,
+        name: &str,
+        size: impl Fn(&T) -> u64,
+        part: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let begun = now();
+        self.status(begun, name, 0, false);
+        let done = part()?;
+        self.status(begun, name, size(&done), true);
+        Ok(done)
+    }
+
+    /// Tells how far a part of the work is that has begun then, in bytes.
+    pub fn status(&self, begun: Timestamp, name: &str, current: u64, is_over: bool) {
+        let current = i64::try_from(current).unwrap_or(i64::MAX);
         let status = VertexStatus {
             id: name.to_string(),
             vertex: self.vertex.clone(),
             name: name.to_string(),
-            current: i64::try_from(current).unwrap_or(i64::MAX),
-            total: i64::try_from(total).unwrap_or(i64::MAX),
+            current,
+            total: 0,
             timestamp: Some(now()),
-            started: Some(now()),
+            started: Some(begun),
             completed: is_over.then(now),
         };
         self.reporter.log.add(StatusResponse { statuses: vec![status], ..StatusResponse::default() });

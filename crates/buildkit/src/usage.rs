@@ -1,15 +1,27 @@
 //! What the store holds, and what goes: `buildx du` and `buildx prune` (BuildKit, docs/build-cache-gc.md).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use bollard_buildkit_proto::google::protobuf::Timestamp;
-use bollard_buildkit_proto::moby::buildkit::v1::{PruneRequest, UsageRecord};
+use bollard_buildkit_proto::moby::buildkit::v1::{DiskUsageRequest, PruneRequest, UsageRecord};
 use crossdock_oci::Store;
 use crossdock_oci::store::{GcOptions, Keep};
 
+use crate::filters::Filters;
 use crate::session::kept_directory;
+
+/// The record of all cache mounts.
+const CACHE_MOUNTS: &str = "cache-mounts";
+/// The kind of directories with files of clients.
+const LOCAL: &str = "source.local";
+
+/// The id of a directory with files of a client.
+fn id_of(directory: &Path) -> String {
+    directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
 
 fn timestamp(time: SystemTime) -> Option<Timestamp> {
     let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
@@ -30,12 +42,29 @@ fn record(id: &str, kind: &str, description: &str, bytes: u64, used: SystemTime)
     }
 }
 
+/// What the store holds and the client's filters take.
+///
+/// # Errors
+///
+/// A filter cannot be read, or the store.
+pub fn listed(store: &Store, request: &DiskUsageRequest) -> Result<Vec<UsageRecord>> {
+    let filters = Filters::parse(&request.filter)?;
+    let mut all = records(store)?;
+    all.retain(|record| filters.take(record));
+    Ok(all)
+}
+
+/// A duration of a request, in whole seconds.
+fn duration(nanoseconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(nanoseconds / 1_000_000_000).unwrap_or(0))
+}
+
 /// Everything that the store holds, in BuildKit's kinds.
 ///
 /// # Errors
 ///
 /// The store cannot be read.
-pub fn records(store: &Store) -> Result<Vec<UsageRecord>> {
+fn records(store: &Store) -> Result<Vec<UsageRecord>> {
     let usage = store.disk_usage()?;
     let mut all = Vec::new();
     for one in &usage.records {
@@ -43,7 +72,7 @@ pub fn records(store: &Store) -> Result<Vec<UsageRecord>> {
     }
     let now = SystemTime::now();
     for (id, kind, description, bytes) in [
-        ("cache-mounts", "exec.cachemount", "cache mounts of RUN", usage.cache_mounts.bytes),
+        (CACHE_MOUNTS, "exec.cachemount", "cache mounts of RUN", usage.cache_mounts.bytes),
         // Layers of images are not of the cache.
         ("layers", "regular", "unpacked layers that no image has", usage.snapshots.reclaimable),
     ] {
@@ -52,8 +81,7 @@ pub fn records(store: &Store) -> Result<Vec<UsageRecord>> {
         }
     }
     for (path, bytes, used) in contexts(store)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        all.push(record(&name, "source.local", "local source of a client", bytes, used));
+        all.push(record(&id_of(&path), LOCAL, "local source of a client", bytes, used));
     }
     Ok(all)
 }
@@ -90,10 +118,10 @@ fn size(directory: &Path) -> u64 {
 ///
 /// # Errors
 ///
-/// The store cannot be read or written.
+/// A filter cannot be read; the store cannot be read or written.
 pub fn prune(store: &Store, request: &PruneRequest) -> Result<Vec<UsageRecord>> {
-    let seconds = u64::try_from(request.keep_duration / 1_000_000_000).unwrap_or(0);
-    let age = Duration::from_secs(seconds);
+    let filters = Filters::parse(&request.filter)?;
+    let age = duration(request.keep_duration);
     let given = |bytes: i64| u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
     let keep = Keep {
         reserved_space: given(request.reserved_space),
@@ -101,19 +129,26 @@ pub fn prune(store: &Store, request: &PruneRequest) -> Result<Vec<UsageRecord>> 
         min_free_space: given(request.min_free_space),
     };
     let keep = keep.bytes(store)?;
-    let before = records(store)?;
+    let before: Vec<UsageRecord> = records(store)?.into_iter().filter(|one| filters.take(one)).collect();
+    let ids: BTreeSet<&str> = before.iter().map(|one| one.id.as_str()).collect();
+    let may_go = |id: &str| filters.take_all() || ids.contains(id);
+    // Who asks for cache mounts by a filter need not say that everything may go.
+    let has_mounts = request.all && may_go(CACHE_MOUNTS) || !filters.take_all() && ids.contains(CACHE_MOUNTS);
     let options = GcOptions {
         // With a size to keep, age alone removes nothing.
-        cache_unused_for: Some(age).filter(|_| seconds > 0 || keep.is_none()),
+        cache_unused_for: Some(age).filter(|_| !age.is_zero() || keep.is_none()),
         cache_bytes_max: keep,
-        cache_mounts_unused_for: Some(age).filter(|_| request.all),
+        cache_mounts_unused_for: Some(age).filter(|_| has_mounts),
         ..GcOptions::default()
     };
-    store.gc(&options)?;
+    // Content that nothing refers to goes with whatever else goes.
+    if filters.take_all() || before.iter().any(|one| one.record_type != LOCAL) {
+        store.gc_among(&options, &may_go)?;
+    }
     if keep.is_none() {
         for (path, _, used) in contexts(store)? {
             let is_old = used.elapsed().is_ok_and(|unused| unused >= age);
-            if is_old && is_free(&path) {
+            if is_old && may_go(&id_of(&path)) && is_free(&path) {
                 // A build may have taken it just now; then the rest goes next time.
                 let _ = std::fs::remove_dir_all(&path);
             }

@@ -139,7 +139,7 @@ impl Order<'_> {
             name: name.as_deref(),
             say: self.say,
         };
-        let attested = attest::make(&making, &built)?;
+        let attested = attest::make(&making, self.request, &built)?;
         let tags = self.tags;
         let with = Surroundings { ahead: self.ahead, store, tags, layers, stream: None, say: self.say };
         let mut formed = Vec::new();

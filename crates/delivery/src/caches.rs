@@ -74,8 +74,7 @@ fn fields_of(text: &str) -> Result<Vec<String>> {
     Ok(fields.collect())
 }
 
-/// Reads one `--cache-from` or `--cache-to`; `None` for types that are not supported, and outside of the jobs
-/// that a type is for.
+/// Reads one `--cache-from` or `--cache-to`; `None` outside of the jobs that a type is for.
 fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -> Result<Option<Export>> {
     let fields = fields_of(text).context(flag.to_string())?;
     let text = &shown(text);
@@ -104,7 +103,7 @@ fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -
         }
         "inline" if flag == "--cache-to" => Place::Inline,
         "inline" => bail!("{flag} {text}: give the image as type=registry,ref=NAME"),
-        kind @ ("gha" | "s3") => {
+        kind @ ("gha" | "s3" | "azblob") => {
             let place = ServicePlace::of_fields(kind, &fields, variables);
             let no_effect = |reason: &str| say(&format!("warning: {flag} {text} has no effect: {reason}"));
             let may_fail = flag == "--cache-from" || ignore_error;
@@ -124,11 +123,7 @@ fn parse(text: &str, flag: &str, variables: Variables<'_>, say: &dyn Fn(&str)) -
                 Err(error) => return Err(error),
             }
         }
-        "azblob" => {
-            say(&format!("warning: {flag} type=azblob is not supported and has no effect"));
-            return Ok(None);
-        }
-        other => bail!("{flag} {text}: unknown type \"{other}\" (registry, local, inline, gha, s3)"),
+        other => bail!("{flag} {text}: unknown type \"{other}\" (registry, local, inline, gha, s3, azblob)"),
     };
     let all = match fields.get("mode").copied().unwrap_or("min") {
         "min" => false,

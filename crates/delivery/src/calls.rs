@@ -114,39 +114,51 @@ fn name(target: &Target) -> &str {
 
 /// A stage as JSON.
 fn target_json(target: &Target) -> Value {
-    let mut json = json!({
+    with_content(json!({
+        "name": target.name,
         "default": target.is_default,
         "description": target.description,
         "base": target.base,
+        "platform": target.platform,
         "location": location(target.lines),
-    });
-    for (key, value) in [("name", &target.name), ("platform", &target.platform)] {
-        if let Some(value) = value {
-            json[key] = json!(value);
-        }
+    }))
+}
+
+/// An object without the members that say nothing, which BuildKit leaves out.
+fn with_content(mut object: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        let nothing = [Value::Null, json!(false), json!(""), json!([])];
+        members.retain(|_, value| !nothing.contains(value));
     }
-    json
+    object
 }
 
 /// The outline as JSON.
 pub fn outline_json(outline: &Outline, dockerfile: &[u8]) -> Value {
     let argument = |argument: &Argument| {
-        json!({
+        let mut json = with_content(json!({
             "name": argument.name,
             "description": argument.description,
-            "value": argument.value,
             "location": location(argument.lines),
-        })
+        }));
+        // A value without text is one.
+        if let Some(value) = &argument.value {
+            json["value"] = json!(value);
+        }
+        json
     };
-    let required = |taken: &Taken| json!({ "name": taken.id, "required": taken.is_required, "location": location(taken.lines) });
-    json!({
+    let required = |taken: &Taken| {
+        let location = location(taken.lines);
+        with_content(json!({ "name": taken.id, "required": taken.is_required, "location": location }))
+    };
+    with_content(json!({
         "name": outline.target.name,
         "description": outline.target.description,
         "args": outline.arguments.iter().map(argument).collect::<Vec<_>>(),
         "secrets": outline.secrets.iter().map(required).collect::<Vec<_>>(),
         "ssh": outline.ssh.iter().map(required).collect::<Vec<_>>(),
         "sources": [encoded(dockerfile)],
-    })
+    }))
 }
 
 /// The stages as JSON.

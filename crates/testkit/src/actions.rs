@@ -1,11 +1,11 @@
 //! A cache service of GitHub Actions, in memory: both protocols, and the storage behind the second one. It
 //! refuses what the real ones refuse, such as the job's token at the storage.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
+use crate::block_blob::BlockBlob;
 use crate::http::{Answer, Request, serve};
 
 /// The token that the service accepts.
@@ -18,8 +18,7 @@ pub const SIGNATURE: &str = "sig=c2VjcmV0c2lnbmF0dXJl";
 struct Entry {
     key: String,
     version: String,
-    content: Vec<u8>,
-    blocks: BTreeMap<String, Vec<u8>>,
+    blob: BlockBlob,
     finished: bool,
 }
 
@@ -75,7 +74,7 @@ impl ActionsService {
     /// The content of an entry.
     pub fn content(&self, key: &str) -> Vec<u8> {
         let state = self.state();
-        state.entries.iter().find(|entry| entry.key == key).expect("an entry").content.clone()
+        state.entries.iter().find(|entry| entry.key == key).expect("an entry").blob.content.clone()
     }
 
     /// Method and path of the requests so far.
@@ -96,7 +95,7 @@ impl ActionsService {
     /// Changes the content of all entries whose keys begin so.
     pub fn damage(&self, prefix: &str) {
         for entry in self.state().entries.iter_mut().filter(|entry| entry.key.starts_with(prefix)) {
-            entry.content.iter_mut().for_each(|byte| *byte ^= 1);
+            entry.blob.content.iter_mut().for_each(|byte| *byte ^= 1);
         }
     }
 
@@ -134,7 +133,7 @@ impl ActionsService {
             if authorization.is_some() || !request.query.contains(SIGNATURE) {
                 return (403, b"<Error><Code>AuthenticationFailed</Code></Error>".to_vec());
             }
-            return blob(&mut state.entries[number], request);
+            return state.entries[number].blob.answer(request);
         }
         if authorization.is_none_or(|value| *value != format!("Bearer {TOKEN}")) {
             return (401, json!({"code": "unauthenticated", "msg": "bad token"}).to_string().into_bytes());
@@ -179,7 +178,7 @@ impl ActionsService {
                 let (first, last) = range.split_once('-').expect("two numbers");
                 let first: usize = first.parse().expect("a number");
                 let last: usize = last.parse().expect("a number");
-                let content = &mut state.entries[number].content;
+                let content = &mut state.entries[number].blob.content;
                 if last + 1 - first != request.body.len() || first != content.len() {
                     return (400, json!({"message": "not the next range"}));
                 }
@@ -188,7 +187,7 @@ impl ActionsService {
             }
             ("POST", _, Some(number)) => {
                 let entry = &mut state.entries[number];
-                if request.json()["size"] != entry.content.len() {
+                if request.json()["size"] != entry.blob.content.len() {
                     return (400, json!({"message": "another size"}));
                 }
                 entry.finished = true;
@@ -212,7 +211,7 @@ impl ActionsService {
                 let (key, version) = (text("key"), text("version"));
                 let mut all = state.entries.iter_mut();
                 let entry = all.find(|entry| entry.key == key && entry.version == version).expect("created");
-                entry.finished = text("size_bytes") == entry.content.len().to_string();
+                entry.finished = text("size_bytes") == entry.blob.content.len().to_string();
                 (200, json!({"ok": entry.finished, "entry_id": "7"}))
             }
             Some("GetCacheEntryDownloadURL") => {
@@ -250,30 +249,4 @@ fn create(state: &mut State, asked: &Value) -> Option<usize> {
     }
     state.entries.push(Entry { key, version, ..Entry::default() });
     Some(state.entries.len() - 1)
-}
-
-/// A block blob of Azure.
-fn blob(entry: &mut Entry, request: &Request) -> (u16, Vec<u8>) {
-    let parameter = |name: &str| request.parameter(name);
-    match (request.method.as_str(), parameter("comp").as_deref()) {
-        ("GET", None) => (200, entry.content.clone()),
-        ("PUT", None) => {
-            if request.headers.get("x-ms-blob-type").is_none_or(|kind| kind != "BlockBlob") {
-                return (400, b"<Error><Code>MissingRequiredHeader</Code></Error>".to_vec());
-            }
-            entry.content.clone_from(&request.body);
-            (201, Vec::new())
-        }
-        ("PUT", Some("block")) => {
-            entry.blocks.insert(parameter("blockid").expect("an id"), request.body.clone());
-            (201, Vec::new())
-        }
-        ("PUT", Some("blocklist")) => {
-            let list = String::from_utf8(request.body.clone()).expect("XML");
-            let ids = list.split("<Latest>").skip(1).map(|rest| rest.split('<').next().expect("an id"));
-            entry.content = ids.flat_map(|id| entry.blocks.get(id).expect("a block").clone()).collect();
-            (201, Vec::new())
-        }
-        _ => (405, Vec::new()),
-    }
 }

@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod actions;
+mod block_blob;
 pub mod bucket;
+pub mod container;
 #[cfg(feature = "farm")]
 pub mod farm;
 pub mod foreign;
@@ -18,6 +20,7 @@ mod user;
 
 pub use actions::ActionsService;
 pub use bucket::TestBucket;
+pub use container::TestContainers;
 pub use image::{LayerTar, TinyImage};
 pub use peer::DockerRegistry;
 pub use store::TempStore;

@@ -25,7 +25,7 @@ use crossdock_platform::Platform;
 
 use crate::error::{BuildError, ErrorKind};
 use crate::event::Event;
-use crate::result::{Built, Made, MadeImage, clamp};
+use crate::result::{Built, Made, MadeImage, Scans, clamp};
 use crate::solver::engine::{Attempt, rfc3339};
 use crate::solver::environment::Environment;
 use request::BuildRequest;
@@ -60,9 +60,9 @@ pub fn unknown_frontend(name: &str) -> String {
 
 /// Builds the images and leaves them in the store, without names.
 pub fn build(env: &Environment<'_>, request: &BuildRequest) -> Result<Built, BuildError> {
-    attempts(env, request, &|env, Made { images, steps }| {
+    attempts(env, request, &|env, Made { images, steps, scans }| {
         let images = images.iter().map(|image| image.write(env.store)).collect::<Result<_, _>>()?;
-        let mut built = Built { images, index: None, steps };
+        let mut built = Built { images, index: None, steps, scans };
         if built.images.len() != 1 {
             built.make_index(env.store).map_err(ErrorKind::from)?;
         }
@@ -114,13 +114,18 @@ fn attempt_to_build<T>(
     finish: Finish<'_, T>,
 ) -> Result<T, BuildError> {
     let env = &Environment { stop: env.stop.part(), ..*env };
-    let (states, steps) = stages::run(env, request, attempt)?;
-    let of_platform = states.iter().zip(&request.settings.platforms);
-    let images = of_platform.map(|(state, platform)| assemble(request, state, platform)).collect();
-    finish(env, Made { images, steps })
+    let (results, steps) = stages::run(env, request, attempt)?;
+    let (mut images, mut scans) = (Vec::new(), Vec::new());
+    for (result, platform) in results.iter().zip(&request.settings.platforms) {
+        images.push(assemble(request, &result.target, platform));
+        let scanned = result.scanned.iter();
+        let stages = scanned.map(|(name, state)| (name.clone(), assemble(request, state, platform)));
+        scans.push(Scans { stages: stages.collect(), has_context: result.is_context_scanned });
+    }
+    finish(env, Made { images, steps, scans })
 }
 
-fn assemble(request: &BuildRequest, state: &Arc<State>, platform: &Platform) -> MadeImage {
+fn assemble(request: &BuildRequest, state: &State, platform: &Platform) -> MadeImage {
     let mut config = state.config.clone();
     config.config.env = state.env.entries().to_vec();
     metadata::add_labels(&mut config, &request.labels);

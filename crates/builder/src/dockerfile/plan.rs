@@ -93,7 +93,15 @@ impl<'a> Plan<'a> {
 
     /// Waits for the end of a stage run; `None` if it or another one failed.
     pub fn state(&self, run: RunKey) -> Option<Arc<State>> {
-        self.stages[&run].wait()
+        self.promise(run).0.wait()
+    }
+
+    /// The stages besides the target that were needed for a platform, in the order of the Dockerfile.
+    pub fn others(&self, platform: usize) -> BTreeSet<usize> {
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = self.stages.keys().chain(late.keys());
+        let others = runs.filter(|(index, of)| *of == platform && *index != self.target);
+        others.map(|(index, _)| *index).collect()
     }
 
     /// Notes what a trigger declares.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crossdock_dockerfile::instruction::ArgDefinition;
 use crossdock_dockerfile::shell::{Budget, Expanded, Lexer, ShellError, WORD_SIZE_MAX};
+use crossdock_dockerfile::values::boolean;
 use crossdock_dockerfile::{Dockerfile, Lines, Stage};
 use crossdock_platform::Platform;
 
@@ -28,6 +29,10 @@ const PREDEFINED: [&str; 10] = [
     "ALL_PROXY",
     "all_proxy",
 ];
+
+/// Arguments that are for the builder and reach no command (Dockerfile reference, "BuildKit built-in build
+/// args").
+const OF_BUILDER: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 /// Approximate memory of a variable beside its text, in bytes: two strings and places in two lists.
 const VARIABLE_SIZE: usize = 200;
@@ -281,6 +286,14 @@ impl Scope {
         self.args.get(name).map(str::to_string)
     }
 
+    /// Whether an ARG of the stage, else the one before the first FROM, is true or lists the stage's name.
+    pub fn is_on_for(&self, name: &str, stage: &str) -> bool {
+        let Some(value) = self.args.get(name).or_else(|| self.global.get(name).map(String::as_str)) else {
+            return false;
+        };
+        boolean(value).unwrap_or_else(|| value.split(',').any(|listed| listed.eq_ignore_ascii_case(stage)))
+    }
+
     /// Whether the stage has an ARG of that name, with a value or without.
     pub fn declares(&self, name: &str) -> bool {
         self.args.values.contains_key(name)
@@ -299,8 +312,9 @@ impl Scope {
 
     /// The ARGs that a RUN sees in its environment beside the image's ENV, as `NAME=value`.
     pub fn run_args(&self, env: &Env) -> Vec<String> {
-        let not_env = self.args.names.values().filter(|name| env.get(name).is_none());
-        not_env.filter_map(|name| Some(format!("{name}={}", self.args.get(name)?))).collect()
+        let names = self.args.names.values();
+        let seen = names.filter(|name| env.get(name).is_none() && !OF_BUILDER.contains(&name.as_str()));
+        seen.filter_map(|name| Some(format!("{name}={}", self.args.get(name)?))).collect()
     }
 
     /// The given but undeclared predefined proxy arguments, as `NAME=value`; they must stay out of keys.
@@ -376,6 +390,24 @@ mod tests {
         let both = global(&[("NO_PROXY", "a"), ("no_proxy", "b")], &[]);
         assert_eq!(both.proxy_args(), ["NO_PROXY=a", "no_proxy=b"]);
         assert_eq!(scope.unused(&BTreeSet::from(["USED".to_string()])), ["TYPO"]);
+    }
+
+    #[test]
+    fn arguments_of_the_builder_name_stages_and_reach_no_command() {
+        let name = "BUILDKIT_SBOM_SCAN_STAGE";
+        let is_on = |global_value: &str, own: &[&str]| {
+            let mut scope = global(&[], &[&format!("{name}={global_value}")]).stage(None);
+            for value in own {
+                scope.declare(&arg(&format!("{name}{value}")), &Env::default()).expect("valid");
+            }
+            assert_eq!(scope.run_args(&Env::default()), [""; 0]);
+            scope.is_on_for(name, "tool")
+        };
+        assert!(
+            is_on("true", &[]) && is_on("1", &[""]) && is_on("a,Tool", &[]) && is_on("false", &["=tool"])
+        );
+        assert!(!is_on("false", &[]) && !is_on("a,b", &[]) && !is_on("true", &["=0"]) && !is_on("", &[]));
+        assert!(!global(&[(name, "true")], &[]).is_on_for(name, "tool"), "nothing declares it");
     }
 
     #[test]

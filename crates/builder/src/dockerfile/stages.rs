@@ -23,13 +23,27 @@ use crate::solver::environment::Environment;
 /// Threads that stage runs share. A waiting thread costs little, but not nothing.
 const STAGE_THREADS_MAX: usize = 64;
 
-/// The final states of the target stage, one per requested platform, in order; and all steps that lead to
-/// them.
+/// The ARG that asks for lists of packages of stages.
+const SCAN_STAGE: &str = "BUILDKIT_SBOM_SCAN_STAGE";
+/// The ARG of the target stage that asks for a list of packages of the build context.
+const SCAN_CONTEXT: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+
+/// What came of the stages for one platform.
+pub(crate) struct OfPlatform {
+    /// The final state of the target stage.
+    pub target: Arc<State>,
+    /// The final states of other stages that lists of packages are about, by their names.
+    pub scanned: Vec<(String, Arc<State>)>,
+    /// Whether a list of packages is about the build context.
+    pub is_context_scanned: bool,
+}
+
+/// The results of the stages, one per requested platform, in order; and all steps that lead to them.
 pub(crate) fn run(
     env: &Environment<'_>,
     request: &BuildRequest,
     attempt: Arc<Attempt>,
-) -> Result<(Vec<Arc<State>>, StepCache), BuildError> {
+) -> Result<(Vec<OfPlatform>, StepCache), BuildError> {
     let file = Dockerfile::parse(&request.dockerfile)?;
     let names = Names { file: &file, contexts: &request.contexts };
     let target = names.target(request.target.as_deref())?;
@@ -83,10 +97,25 @@ pub(crate) fn run(
     if let Some(error) = plan.engine.failure() {
         return Err(error);
     }
-    let states: Result<_, _> = (0..request.settings.platforms.len())
-        .map(|platform| plan.state((target, platform)).ok_or_else(|| BuildError::from(ErrorKind::Cancelled)))
-        .collect();
-    Ok((states?, plan.engine.steps_made()))
+    let results: Result<_, _> =
+        (0..request.settings.platforms.len()).map(|platform| of_platform(&plan, platform)).collect();
+    Ok((results?, plan.engine.steps_made()))
+}
+
+fn of_platform(plan: &Plan<'_>, platform: usize) -> Result<OfPlatform, BuildError> {
+    let state = |index| plan.state((index, platform)).ok_or(ErrorKind::Cancelled);
+    let name =
+        |index: usize| plan.file.stages[index].name.clone().unwrap_or_else(|| format!("stage-{index}"));
+    let target = state(plan.target)?;
+    let mut scanned = Vec::new();
+    for index in plan.others(platform) {
+        let (name, state) = (name(index), state(index)?);
+        if state.scope.is_on_for(SCAN_STAGE, &name) {
+            scanned.push((name, state));
+        }
+    }
+    let is_context_scanned = target.scope.is_on_for(SCAN_CONTEXT, &name(plan.target));
+    Ok(OfPlatform { target, scanned, is_context_scanned })
 }
 
 /// How many steps the stage runs announce, as far as is known before they begin.

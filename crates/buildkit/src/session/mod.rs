@@ -32,6 +32,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
@@ -43,6 +44,9 @@ pub(crate) use receive::mode_for_go;
 
 /// How long a build waits for the session that it names. Clients open it at the same time as the build.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the end of a build waits for a session that nobody needed.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How long a client that was asked for something may say nothing before it is asked whether it is there,
 /// and how long it may take to answer that. A client that hangs would hold its build for ever.
@@ -99,7 +103,7 @@ impl Sessions {
         let (ours, theirs) = tokio::io::duplex(PIPE_SIZE);
         let (send, receive) = mpsc::channel(16);
         let (mut from_us, to_us) = tokio::io::split(theirs);
-        tokio::spawn(async move {
+        let passing = tokio::spawn(async move {
             let mut buffer = vec![0; 32 * 1024];
             while let Ok(length @ 1..) = from_us.read(&mut buffer).await {
                 let message = BytesMessage { data: buffer[..length].to_vec() };
@@ -118,7 +122,7 @@ impl Sessions {
                 is_heard.await.context("the client has gone")?;
                 Ok::<_, anyhow::Error>(channel)
             };
-            let pumping = tokio::spawn(pump(incoming, to_us, heard));
+            let pumping = tokio::spawn(pump(incoming, to_us, heard, passing));
             if let Ok(Ok(channel)) = tokio::time::timeout(PATIENCE, opening).await {
                 let session = Session { shared_key, methods, channel, runtime: Handle::current() };
                 lock(&sessions.open).insert(id, Arc::new(session));
@@ -129,6 +133,15 @@ impl Sessions {
             lock(&sessions.open).remove(&ended);
         });
         Ok(ReceiverStream::new(receive))
+    }
+
+    /// Waits a moment for a session that is being opened, before a build that did not need it is over: its
+    /// client would close it while the first frames are on their way.
+    pub async fn settle(&self, id: &str) {
+        if !id.is_empty() {
+            // One that is not opened is no matter here.
+            let _ = tokio::time::timeout(MOMENT, self.wait(id)).await;
+        }
     }
 
     /// The session of an id. Waits for one that is being opened.
@@ -154,11 +167,12 @@ impl Sessions {
     }
 }
 
-/// Passes the client's bytes on until the client ends its stream.
+/// Passes the client's bytes on until the client ends its stream; then it ends the task that passes ours.
 async fn pump(
     mut incoming: Streaming<BytesMessage>,
     mut to_us: tokio::io::WriteHalf<DuplexStream>,
     heard: oneshot::Sender<()>,
+    passing: JoinHandle<()>,
 ) {
     let mut heard = Some(heard);
     while let Ok(Some(message)) = incoming.message().await {
@@ -172,6 +186,10 @@ async fn pump(
             return;
         }
     }
+    // BuildKit's clients take what comes after they have closed a session for frames of HTTP/2, with rubbish
+    // behind them, and print an error. So our end of the connection is not told.
+    passing.abort();
+    let _ = passing.await;
     // HTTP/2 sees the end of the connection; that it fails to close is no matter then.
     let _ = to_us.shutdown().await;
 }
@@ -300,7 +318,7 @@ impl Session {
 /// A socket that leads to an agent; nobody listens any more once it is dropped.
 pub struct Agent {
     path: PathBuf,
-    task: tokio::task::JoinHandle<()>,
+    task: JoinHandle<()>,
     _directory: File,
 }
 

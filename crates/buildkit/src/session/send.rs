@@ -74,12 +74,13 @@ impl Session {
         }
     }
 
-    /// Sends the client the files of a directory, as the result of the exporter of that number.
+    /// Sends the client the files of a directory, as the result of the exporter of that number. Returns their
+    /// size in bytes.
     ///
     /// # Errors
     ///
     /// The client's words; a file that cannot be read.
-    pub fn send_directory(&self, exporter: usize, directory: &Path) -> Result<()> {
+    pub fn send_directory(&self, exporter: usize, directory: &Path) -> Result<u64> {
         let (send, receive) = mpsc::channel::<Packet>(64);
         let mut request = Request::new(ReceiverStream::new(receive));
         add_exporter(request.metadata_mut(), exporter)?;
@@ -95,7 +96,7 @@ impl Session {
         let mut client = client.max_decoding_message_size(MESSAGE_SIZE_MAX);
         let answer = self.block(client.diff_copy(request)).map_err(|status| said(&status))?;
         let mut packets = answer.into_inner();
-        let mut files = BTreeMap::new();
+        let (mut files, mut sent) = (BTreeMap::new(), 0);
         let outcome = loop {
             match self.block(packets.message()) {
                 Err(status) => break Err(said(&status)),
@@ -106,8 +107,9 @@ impl Session {
                         let Some(path) = files.remove(&packet.id) else {
                             break Err(anyhow::anyhow!("the client asked for file {}", packet.id));
                         };
-                        if let Err(error) = content(&send, packet.id, &directory.join(path)) {
-                            break Err(error);
+                        match content(&send, packet.id, &directory.join(path)) {
+                            Ok(size) => sent += size,
+                            Err(error) => break Err(error),
                         }
                     }
                     PacketType::PacketFin => {
@@ -128,7 +130,7 @@ impl Session {
         };
         drop((packets, send));
         match walking.join() {
-            Ok(walked) => outcome.and(walked),
+            Ok(walked) => outcome.and(walked).map(|()| sent),
             Err(_) => bail!("the directory cannot be read"),
         }
     }
@@ -151,8 +153,9 @@ impl Write for Pieces {
     }
 }
 
-/// Sends the bytes of a file.
-fn content(send: &mpsc::Sender<Packet>, id: u32, path: &Path) -> Result<()> {
+/// Sends the bytes of a file; returns how many.
+fn content(send: &mpsc::Sender<Packet>, id: u32, path: &Path) -> Result<u64> {
+    let mut sent = 0;
     let mut file = File::open(path).with_context(|| format!("read {}", path.display()))?;
     loop {
         let mut data = vec![0; PIECE];
@@ -161,8 +164,9 @@ fn content(send: &mpsc::Sender<Packet>, id: u32, path: &Path) -> Result<()> {
         let packet = Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() };
         send.blocking_send(packet).ok().context("the client takes no more")?;
         if length == 0 {
-            return Ok(());
+            return Ok(sent);
         }
+        sent += length as u64;
     }
 }
 

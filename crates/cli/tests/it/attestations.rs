@@ -427,6 +427,113 @@ fn a_generator_lists_packages() {
     assert!(error.contains("generator=IMAGE"), "{error}");
 }
 
+/// A Dockerfile whose stages and context are listed by these ARGs; the image has what its commands see.
+fn scanned(global: &str, of_tool: &str) -> String {
+    format!(
+        "{global}FROM base AS tool\n{of_tool}COPY package.json /a/node_modules/left/\nRUN env > /env\n\
+         FROM base AS other\nCOPY other.json /a/node_modules/other/package.json\n\
+         FROM scratch\nCOPY --from=tool /env /env\nCOPY --from=other /a /a\n"
+    )
+}
+
+/// A world with a context for [`scanned`] that has a package of its own, and one that is ignored.
+fn world_with_packages() -> World {
+    let world = world();
+    let package = |name: &str| format!("{{\"name\":\"{name}\",\"version\":\"1\"}}");
+    world.file("other.json", package("other")).file("node_modules/mine/package.json", package("mine"));
+    world.file("node_modules/hidden/package.json", package("hidden"));
+    world.file(".dockerignore", "node_modules/hidden\n");
+    world
+}
+
+/// Names of the further documents of an image in `.SBOM`, with the package URLs of Node in each.
+fn further(sbom: &Value) -> Vec<(String, Vec<String>)> {
+    let documents = sbom["AdditionalSPDXs"].as_array().cloned().unwrap_or_default();
+    let read = |document: &Value| {
+        let text = |value: &Value| value.as_str().map(str::to_string);
+        let packages = document["packages"].as_array().expect("packages");
+        let urls = packages.iter().filter_map(|p| text(&p["externalRefs"][0]["referenceLocator"]));
+        (text(&document["name"]).expect("a name"), urls.filter(|url| url.starts_with("pkg:npm/")).collect())
+    };
+    documents.iter().map(read).collect()
+}
+
+#[test]
+fn stages_and_the_context_are_listed_as_the_dockerfile_says() {
+    let world = world_with_packages();
+    let tool = ("sbom-tool".to_string(), vec!["pkg:npm/left@3.0".to_string()]);
+    let other = ("sbom-other".to_string(), vec!["pkg:npm/other@1".to_string()]);
+    let context = ("sbom-context".to_string(), vec!["pkg:npm/mine@1".to_string()]);
+    let (stage, of_context) = ("ARG BUILDKIT_SBOM_SCAN_STAGE", "ARG BUILDKIT_SBOM_SCAN_CONTEXT");
+    let inspect = ["buildx", "imagetools", "inspect", "--format", "{{json .SBOM}}", "t"];
+    for (global, of_tool, args, expected) in [
+        (String::new(), String::new(), &[][..], vec![]),
+        (String::new(), format!("{stage}=true\n"), &[], vec![tool.clone()]),
+        (
+            format!("{stage}=1\n{of_context}=true\n"),
+            String::new(),
+            &[],
+            vec![tool.clone(), other.clone(), context.clone()],
+        ),
+        // A stage's own value counts; a list has names of stages.
+        (format!("{stage}=true\n"), format!("{stage}=false\n"), &[], vec![other.clone()]),
+        (format!("{stage}=tool,nothing\n"), String::new(), &[], vec![tool.clone()]),
+        (
+            format!("{stage}\n"),
+            String::new(),
+            &["--build-arg", "BUILDKIT_SBOM_SCAN_STAGE=other"],
+            vec![other],
+        ),
+        // The context belongs to the target.
+        (String::new(), format!("{of_context}=true\n"), &[], vec![]),
+    ] {
+        let dockerfile = scanned(&global, &of_tool);
+        world.build(&dockerfile, &[args, &["-t", "t", "--sbom=true"]].concat()).ok();
+        let sbom = json(&world.run(&inspect).ok());
+        assert_eq!(further(&sbom), expected, "{dockerfile}");
+        assert!(sbom["SPDX"]["packages"].to_string().contains("pkg:npm/other@1"), "the image's is the first");
+    }
+    // Without a list nothing is looked at, and no command sees the arguments.
+    let dockerfile = scanned(&format!("{stage}=true\n"), &format!("{stage}=true\n"));
+    world.build(&dockerfile, &["-o", "out"]).ok();
+    let seen = std::fs::read_to_string(world.path("out/env")).expect("written");
+    assert!(!seen.contains("SBOM_SCAN"), "{seen}");
+    assert!(!world.path("out/sbom.spdx.json").exists());
+    // Files have the stage's name.
+    let both = scanned(&format!("{stage}=tool\n{of_context}=true\n"), "");
+    world.build(&both, &["-o", "out", "--sbom=true"]).ok();
+    for name in ["sbom", "sbom-tool", "sbom-context"] {
+        let statement = file(&world.path("out").join(format!("{name}.spdx.json")));
+        assert!(
+            statement["subject"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "env"))
+        );
+    }
+    // A Dockerfile on standard input has no context.
+    let mut alone = world.crossdock(&["build", "-t", "t", "--sbom=true", "-"]);
+    alone.command.env("BUILDKIT_PROGRESS", "plain");
+    alone.input(format!("{of_context}=true\nFROM scratch\n").as_bytes()).ok();
+    assert_eq!(further(&json(&world.run(&inspect).ok())), []);
+}
+
+#[test]
+fn a_generator_gets_stages_and_the_context() {
+    let world = world_with_packages();
+    let script = "cd \"$BUILDKIT_SCAN_SOURCE_EXTRAS\" && for name in *; do \
+        echo '{\"spdxVersion\":\"SPDX-2.3\",\"name\":\"'$name $(find $name -name '*.json' | wc -l)'\",\"packages\":[]}' \
+        > \"$BUILDKIT_SCAN_DESTINATION/$name.spdx.json\"; done; \
+        echo '{\"spdxVersion\":\"SPDX-2.3\",\"name\":\"core\"}' > \"$BUILDKIT_SCAN_DESTINATION/sbom.spdx.json\"";
+    world.file("scan", script);
+    world.build("FROM base\nCOPY scan /scan\nENTRYPOINT [\"sh\", \"/scan\"]\n", &["-t", "generator"]).ok();
+    let dockerfile = scanned("ARG BUILDKIT_SBOM_SCAN_STAGE=tool\nARG BUILDKIT_SBOM_SCAN_CONTEXT=1\n", "");
+    world.build(&dockerfile, &["-t", "t", "--sbom", "generator=generator"]).ok();
+    let args = ["buildx", "imagetools", "inspect", "--format", "{{json .SBOM}}", "t"];
+    let sbom = json(&world.run(&args).ok());
+    assert_eq!(sbom["SPDX"]["name"], "core");
+    // The context has the package, two more files, and no file that is ignored.
+    let expected = [("sbom-context 3".to_string(), vec![]), ("sbom-tool 1".to_string(), vec![])];
+    assert_eq!(further(&sbom), expected);
+}
+
 #[test]
 fn ordinary_users_make_them_too() {
     for who in [Who::User, Who::SingleId] {

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crossdock_testkit::ActionsService;
 use crossdock_testkit::actions::TOKEN;
+use crossdock_testkit::container::ACCOUNT_KEY;
 use crossdock_testkit::farm::TestFarm;
+use crossdock_testkit::{ActionsService, TestContainers};
 use serde_json::Value;
 
 use crate::remote::{BASIC, Repository, serve_to};
 use crate::support::{Ran, Registry, Running, World, grep, our_emulator};
+use crate::terminal::OnTerminal;
 
 /// The client, which `cargo xtask test` fetches.
 pub fn buildx() -> PathBuf {
@@ -118,6 +120,48 @@ fn a_result_goes_where_the_client_wants_it() {
     assert!(world.path("layout/index.json").exists());
     served.build(STEPS, &["-t", "a/b:1", "-o", &format!("type=docker,dest={}", out("c.tar"))]).ok();
     assert_eq!(world.run(&["load", "-i", &out("c.tar")]).ok().trim(), "Loaded image: a/b:1 (linux/amd64)");
+    // What is told of each is in BuildKit's words.
+    let registry = Registry::start(world);
+    let pushed = format!("type=image,name={},push=true", registry.image("p:1"));
+    let metadata = world.text("metadata.json");
+    let told = |output: &str| {
+        let built = served.build(STEPS, &["-o", output, "--metadata-file", &metadata]);
+        let told = built.err.clone();
+        built.ok();
+        let metadata: Value =
+            serde_json::from_slice(&std::fs::read(&metadata).expect("written")).expect("JSON");
+        (told, metadata["containerimage.digest"].as_str().unwrap_or_default().to_string())
+    };
+    for (output, texts) in [
+        (
+            format!("type=local,dest={}", out("told")),
+            &["exporting to client directory", "copying files "][..],
+        ),
+        (format!("type=tar,dest={}", out("t.tar")), &["exporting to client tarball", "sending tarball"]),
+        (
+            format!("type=oci,dest={}", out("o.tar")),
+            &[
+                "exporting to oci image format",
+                "exporting layers",
+                "exporting manifest DIGEST done",
+                "sending tarball",
+            ],
+        ),
+        (
+            format!("type=docker,name=a:1,dest={}", out("d.tar")),
+            &["exporting to docker image format", "exporting config sha256:", "sending tarball"],
+        ),
+        (
+            "type=image,name=a/b:2".to_string(),
+            &["exporting to image", "exporting manifest DIGEST", "naming to docker.io/a/b:2"],
+        ),
+        (pushed, &["exporting to image", "pushing layers", "pushing manifest for 127.0.0.1:", "p:1@DIGEST"]),
+    ] {
+        let (told, digest) = told(&output);
+        for text in texts {
+            assert!(told.contains(&text.replace("DIGEST", &digest)), "{output}: no {text:?} in\n{told}");
+        }
+    }
     // Two at once, each for its own target.
     let two = [format!("type=tar,dest={}", out("d.tar")), format!("type=local,dest={}", out("d"))];
     served.build(STEPS, &["-o", &two[0], "-o", &two[1]]).ok();
@@ -282,6 +326,81 @@ fn policies_for_sources_hold() {
 }
 
 #[test]
+fn a_failed_step_opens_a_shell_in_its_container() {
+    let served = Served::new();
+    served
+        .world
+        .file("Dockerfile", "FROM base\nRUN mkdir /job\nWORKDIR /job\nRUN echo half > made; exit 3\n");
+    let args = ["debug", "--on", "error", "build", "--progress", "plain", "context"];
+    let mut command = served.command(&args);
+    command.env("BUILDX_EXPERIMENTAL", "1");
+    let terminal = OnTerminal::start_whole(command, 120, 50);
+    terminal.until("/ # ");
+    // The answers differ from what is typed, which the terminal shows, too.
+    terminal.type_in("cd /job; echo it is $(cat made) done\n");
+    terminal.until("it is half done");
+    terminal.type_in("echo more >> made; tr a-z A-Z < made\n");
+    terminal.until("MORE");
+    terminal.type_in("exit\n");
+    terminal.until("(buildx)");
+    terminal.type_in("exit\n");
+    let shown = terminal.fails(1);
+    assert!(shown.contains("exit code: 3"), "{shown}");
+}
+
+#[test]
+fn lists_of_packages_are_about_stages_and_the_context_too() {
+    let served = Served::new();
+    let world = &served.world;
+    let registry = Registry::start(world);
+    let package = |name: &str| format!("{{\"name\":\"{name}\",\"version\":\"1\"}}");
+    world.file("p", package("left")).file("node_modules/mine/package.json", package("mine"));
+    let steps = "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true\nFROM base AS tool\nARG BUILDKIT_SBOM_SCAN_STAGE=true\n\
+                 COPY p /a/node_modules/left/package.json\nFROM scratch\nCOPY --from=tool /bin/sh /sh\n";
+    let (through, baked, own) =
+        (registry.image("through:1"), registry.image("baked:1"), registry.image("own:1"));
+    served.build(steps, &["--sbom=true", "-t", &through, "--push"]).ok();
+    let bake = |name: &str| {
+        world.file(
+            "../docker-bake.hcl",
+            format!(
+                "target \"default\" {{\n  context = \"context\"\n  tags = [\"{name}\"]\n  attest = [\"type=sbom\"]\n}}\n"
+            ),
+        );
+    };
+    bake(&baked);
+    served.buildx(&["bake", "--progress", "plain", "--push"]).ok();
+    bake(&own);
+    world.run(&["bake", "--push"]).ok();
+    let format = "{{range .SBOM.AdditionalSPDXs}}{{.name}}:{{range .packages}} {{.name}}{{end}};{{end}}";
+    for name in [&through, &baked, &own] {
+        let listed = served.buildx(&["imagetools", "inspect", name, "--format", format]).ok();
+        let documents: Vec<&str> = listed.trim().split_terminator(';').collect();
+        assert_eq!(documents.len(), 2, "{name}: {listed}");
+        for (document, (of, has)) in documents.iter().zip([("sbom-tool", "left"), ("sbom-context", "mine")]) {
+            assert!(document.starts_with(&format!("{of}: ")) && document.contains(has), "{name}: {listed}");
+        }
+    }
+}
+
+#[test]
+fn a_container_of_blobs_keeps_a_clients_cache() {
+    let service = TestContainers::start();
+    let cache = format!("type=azblob,account_url={},secret_access_key={ACCOUNT_KEY}", service.url());
+    let (from, to) = (["--cache-from", &cache], ["--cache-to", &format!("{cache},mode=max")]);
+    let steps = "FROM base\nRUN cat /proc/sys/kernel/random/uuid > /id\n";
+    let (first, second) = (Served::new(), Served::new());
+    let id = first.result(steps, &[from, to].concat(), "id");
+    assert_eq!(second.result(steps, &from, "id"), id);
+    assert_eq!(service.keys().len(), 2, "{:?}", service.keys());
+    for served in [&first, &second] {
+        assert_eq!(grep(&served.world.store(), ACCOUNT_KEY.as_bytes()), Vec::<PathBuf>::new());
+        let history = served.buildx(&["history", "inspect", "--format", "json"]).ok();
+        assert!(!history.contains(ACCOUNT_KEY), "{history}");
+    }
+}
+
+#[test]
 fn errors_show_where_they_are() {
     let served = Served::new();
     let failed = served.build("FROM base\nRUN echo before; exit 3\n", &[]);
@@ -300,9 +419,19 @@ fn errors_show_where_they_are() {
     lint.ok();
     served.build("FROM base AS Upper\n", &["--check"]).fails(1);
     assert!(served.build(STEPS, &["--call", "outline"]).ok().contains('X'));
-    let targets = served.build(STEPS, &["--call", "targets,format=json"]).ok();
-    let targets: Value = serde_json::from_str(&targets).expect("JSON");
+    let asked = |what: &str| -> Value {
+        let answer = served.build(STEPS, &["--call", &format!("{what},format=json")]).ok();
+        serde_json::from_str(&answer).expect("JSON")
+    };
+    let targets = asked("targets");
     assert_eq!(targets["targets"].as_array().map(Vec::len), Some(2));
+    // Members that say nothing are not there, as with BuildKit.
+    let members = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(&targets["targets"][0]), ["name", "base", "location"]);
+    assert_eq!(members(&targets["targets"][1]), ["default", "base", "location"]);
+    let outline = asked("outline");
+    assert_eq!(members(&outline), ["args", "sources"]);
+    assert_eq!(members(&outline["args"][0]), ["name", "location", "value"]);
 }
 
 #[test]
@@ -498,6 +627,43 @@ fn history_usage_and_attestations() {
     served.buildx(&["history", "rm", reference]).ok();
     served.buildx(&["prune", "-af"]).ok();
     served.build("FROM base\nRUN true\n", &[]).ok();
+}
+
+#[test]
+fn only_what_a_filter_takes_is_listed_and_pruned() {
+    let served = Served::new();
+    served.world.file("f", "data");
+    let steps = "FROM base\nCOPY f /f\nRUN --mount=type=cache,target=/c cat /proc/sys/kernel/random/uuid > /id; cp /id /c/kept\n";
+    let id = served.result(steps, &[], "id");
+    let listed = |filter: &[&str]| {
+        let all = served.buildx(&[&["du", "--format", "{{.ID}} {{.Type}}"], filter].concat()).ok();
+        let lines = all.lines().filter_map(|line| line.split_once(' '));
+        lines.map(|(id, kind)| (id.to_string(), kind.to_string())).collect::<Vec<_>>()
+    };
+    let kinds = |filter: &[&str]| {
+        listed(filter).into_iter().map(|(_, kind)| kind).collect::<std::collections::BTreeSet<_>>()
+    };
+    let all: Vec<&str> = vec!["exec.cachemount", "regular", "source.local"];
+    assert_eq!(kinds(&[]).into_iter().collect::<Vec<_>>(), all);
+    for kind in &all {
+        let filter = format!("type={kind}");
+        assert_eq!(kinds(&["--filter", &filter]).into_iter().collect::<Vec<_>>(), [*kind]);
+    }
+    let (one, _) = listed(&["--filter", "type=regular"]).remove(0);
+    assert_eq!(listed(&["--filter", &format!("id={one}")]).len(), 1);
+    let prune = |filter: &str| served.buildx(&["prune", "-f", "--filter", filter]).ok();
+    assert!(prune("id=nothing").contains("0B"));
+    prune("type=source.local");
+    assert_eq!(kinds(&[]).into_iter().collect::<Vec<_>>(), all[..2]);
+    prune("type=exec.cachemount");
+    assert_eq!(kinds(&[]).into_iter().collect::<Vec<_>>(), all[1..2]);
+    assert_eq!(served.result(steps, &[], "id"), id, "steps are known as before");
+    let before = listed(&["--filter", "type=regular"]);
+    prune(&format!("id={one}"));
+    let left = listed(&["--filter", "type=regular"]);
+    assert_eq!(left.len(), before.len() - 1);
+    assert!(left.iter().all(|(id, _)| *id != one));
+    served.buildx(&["prune", "-f", "--filter", "type==x"]).fails_with(&["filters: parse error"]);
 }
 
 /// Processes whose command line has the text.

@@ -1,8 +1,10 @@
-//! `--cache-to type=gha` and `type=s3`: builds of several machines share steps by a service that keeps files.
+//! `--cache-to` of `type=gha`, `type=s3` and `type=azblob`: builds of several machines share steps by a
+//! service that keeps files.
 
 use crossdock_testkit::actions::{SIGNATURE, TOKEN};
 use crossdock_testkit::bucket::ACCESS_KEY;
-use crossdock_testkit::{ActionsService, TestBucket};
+use crossdock_testkit::container::ACCOUNT_KEY;
+use crossdock_testkit::{ActionsService, TestBucket, TestContainers};
 
 use crate::support::{Ran, World, grep};
 
@@ -140,4 +142,55 @@ fn machines_share_steps_by_a_bucket() {
     build(&fourth, &job[..2], &from).ok();
     let error = build(&fourth, &job[..2], &to);
     error.fails_with(&["secret_access_key= is missing, and AWS_SECRET_ACCESS_KEY is not set"]);
+}
+
+#[test]
+fn machines_share_steps_by_a_container_of_blobs() {
+    let service = TestContainers::start();
+    let place = format!("type=azblob,account_url={},container=c,prefix=a b,name=app", service.url());
+    let with = |key: &str| format!("{place},secret_access_key={key}");
+    let (cache, to) = (with(ACCOUNT_KEY), format!("{},mode=max", with(ACCOUNT_KEY)));
+    let args = ["--cache-from", &cache, "--cache-to", &to, "-t", "t"];
+    let first = World::with_base();
+    let built = build(&first, &[], &args);
+    assert!(
+        built.err.contains("there is no a b/manifests/app.crossdock in the container c yet"),
+        "{}",
+        built.err
+    );
+    assert_eq!(built.executed().len(), 2);
+    let shown = "exported the cache of 2 steps to a b/manifests/app.crossdock of the container c";
+    assert!(built.err.contains(shown), "{}", built.err);
+    built.ok();
+    let keys = service.keys();
+    let layers = keys.iter().filter(|key| key.starts_with("c/a b/blobs/sha256:")).count();
+    assert_eq!((layers, keys.len()), (2, 3), "{keys:?}");
+
+    // The key of a job is in its environment.
+    let job = [("AZURE_STORAGE_KEY", ACCOUNT_KEY)];
+    let second = World::with_base();
+    let built = build(&second, &job, &["--cache-from", &place, "-t", "t"]);
+    assert_eq!(built.executed(), [""; 0], "{}", built.err);
+    built.ok();
+    assert_eq!(second.sh("t", "cat /id"), first.sh("t", "cat /id"));
+
+    // A layer that was cut off is made again, and replaced.
+    service.cut("a b/blobs/");
+    let third = World::with_base();
+    assert_eq!(build(&third, &[], &args[..4]).executed().len(), 2);
+    let fourth = World::with_base();
+    assert_eq!(build(&fourth, &[], &args[..2]).executed(), [""; 0]);
+
+    let wrong = "d3Jvbmcga2V5";
+    let refused = build(&fourth, &[], &["--cache-from", &with(wrong)]);
+    assert!(refused.err.contains("the key has no right to it"), "{}", refused.err);
+    assert!(!refused.err.contains(wrong) && !refused.err.contains("sig="), "{}", refused.err);
+    refused.ok();
+    let error = build(&fourth, &[], &["--cache-to", &with("no base64!")]).fails(1);
+    assert!(error.contains("its key is not base64") && !error.contains("no base64!"), "{error}");
+    let error = build(&fourth, &[], &["--cache-to", &place]);
+    error.fails_with(&["secret_access_key= is missing, and AZURE_STORAGE_KEY is not set"]);
+    for world in [&first, &second, &third, &fourth] {
+        assert_eq!(grep(world.directory.path(), ACCOUNT_KEY.as_bytes()), Vec::<std::path::PathBuf>::new());
+    }
 }

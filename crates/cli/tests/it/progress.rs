@@ -1,84 +1,11 @@
 //! What a person sees while a build runs: live lines on a terminal, and the events of `--progress json`.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::TcpListener;
-use std::num::NonZero;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 
-use crate::support::{Crossdock, Registry, World, eventually};
-
-/// A command whose standard error is a terminal, and the terminal's screen.
-struct OnTerminal {
-    child: Child,
-    terminal: Arc<OwnedFd>,
-    screen: Arc<Mutex<vt100::Parser>>,
-}
-
-fn count(number: u16) -> NonZero<u16> {
-    NonZero::new(number).expect("not zero")
-}
-
-impl OnTerminal {
-    fn start(crossdock: Crossdock, columns: u16, rows: u16) -> OnTerminal {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("unlocked");
-        let name = ptsname(&terminal, Vec::new()).expect("a name");
-        let inner =
-            File::options().read(true).write(true).open(name.to_str().expect("UTF-8")).expect("opened");
-        let terminal = Arc::new(terminal);
-        resize(&terminal, columns, rows);
-        let mut crossdock = crossdock.env("TERM", "xterm-256color").env("LANG", "C.UTF-8");
-        let child = crossdock.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(inner).spawn();
-        // The command holds the only other copy of the inner end, so its end is the end of the stream.
-        drop(crossdock);
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(count(rows), count(columns), 1000)));
-        let (of_reader, outer) = (screen.clone(), terminal.clone());
-        std::thread::spawn(move || {
-            let mut outer = File::from(outer.try_clone().expect("copied"));
-            let mut bytes = [0; 4096];
-            while let Ok(length @ 1..) = outer.read(&mut bytes) {
-                of_reader.lock().expect("no panic").process(&bytes[..length]);
-            }
-        });
-        OnTerminal { child: child.expect("crossdock starts"), terminal, screen }
-    }
-
-    fn shown(&self) -> String {
-        self.screen.lock().expect("no panic").screen().contents()
-    }
-
-    #[track_caller]
-    fn until(&self, text: &str) {
-        eventually(text, || self.shown().contains(text));
-    }
-
-    /// Waits for the end of the command, and for the last line that it prints; returns the screen.
-    #[track_caller]
-    fn finish(mut self, last: &str) -> String {
-        assert!(self.child.wait().expect("it ends").success(), "{}", self.shown());
-        self.until(last);
-        self.shown()
-    }
-}
-
-impl Drop for OnTerminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn resize(terminal: &OwnedFd, columns: u16, rows: u16) {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(terminal, size).expect("resized");
-}
+use crate::support::{Registry, World, eventually};
+use crate::terminal::OnTerminal;
 
 /// A step that runs until [`Gate::open`] is called.
 struct Gate(TcpListener);
@@ -143,8 +70,7 @@ fn a_resize_leaves_no_rubbish() {
     let running = OnTerminal::start(building.env("XTERM_VERSION", "XTerm(379)"), 100, 24);
     running.until("   │ wide wide");
     for (columns, rows) in [(50, 24), (30, 12), (120, 30)] {
-        running.screen.lock().expect("no panic").screen_mut().set_size(count(rows), count(columns));
-        resize(&running.terminal, columns, rows);
+        running.resize(columns, rows);
         // A frame of the new width has been drawn when the times at the right end are there.
         let is_drawn = || {
             let shown = running.shown();
@@ -169,10 +95,8 @@ fn colours_are_left_out_on_request() {
         let building = world.building("FROM base\nRUN echo hello\n", &["--progress", "tty", "--no-cache"]);
         let running = OnTerminal::start(building.env("NO_COLOR", value), 80, 24);
         running.until("[+] done in");
-        let screen = running.screen.lock().expect("no panic");
-        let formatted = screen.screen().contents_formatted();
+        let formatted = running.formatted();
         assert_eq!(formatted.contains("\u{1b}[32"), has_colours, "{formatted:?}");
-        drop(screen);
         running.finish("[+] done in");
     }
 }

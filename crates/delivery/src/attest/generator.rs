@@ -19,11 +19,14 @@ use crossdock_platform::Platform;
 use serde_json::Value;
 
 use super::opened::open_root;
+use super::scans::{Extra, beside};
 use super::settings::SbomSettings;
 use super::statement::{Attestation, SPDX};
 
 /// Where the program finds the files.
 const SOURCE: &str = "/run/src/core/sbom";
+/// Where the program finds directories with files of stages and of the context.
+const EXTRAS: &str = "/run/src/extras/";
 /// Where the program leaves its documents.
 const DESTINATION: &str = "/run/out";
 /// The end of a document's name.
@@ -85,7 +88,7 @@ impl Events for LastLines {
     }
 }
 
-/// Runs the generator on an image, and returns what it has written.
+/// Runs the generator on an image and what is listed besides it, and returns what it has written.
 ///
 /// # Errors
 ///
@@ -95,9 +98,10 @@ pub fn attestations(
     generator: &Reference,
     settings: &SbomSettings,
     image: &BuiltImage,
+    extras: &[Extra],
 ) -> Result<Vec<Attestation>> {
     let doing = || format!("list packages with the generator {}", generator.familiar());
-    let built = run(env, generator, settings, image).with_context(doing)?;
+    let built = run(env, generator, settings, (image, extras)).with_context(doing)?;
     documents(env.store, &built.images[0]).with_context(doing)
 }
 
@@ -105,33 +109,24 @@ fn run(
     env: &Environment<'_>,
     generator: &Reference,
     settings: &SbomSettings,
-    image: &BuiltImage,
+    (image, extras): (&BuiltImage, &[Extra]),
 ) -> Result<Built> {
     let host = Platform::host();
     let manifest = env.images.resolve(generator, &host, false).map_err(anyhow::Error::msg)?;
     let config = env.store.load_image(&manifest)?.config.config;
     let name: Reference = RESULT.parse().expect("a valid name");
-    let mut request = BuildRequest::for_platform(host);
-    request.dockerfile = dockerfile(&config, settings)?.into_bytes();
+    let mut request = BuildRequest::for_platform(host.clone());
+    let names: Vec<String> = extras.iter().map(Extra::shown).collect();
+    request.dockerfile = dockerfile(&config, settings, &names)?.into_bytes();
+    for (name, extra) in names.into_iter().zip(extras) {
+        let written = extra.files.write(env.store)?;
+        request.contexts.insert(name, NamedContext::Images(vec![(host.clone(), written.manifest)]));
+    }
     request.contexts.insert("generator".into(), NamedContext::Image(generator.clone()));
     request.contexts.insert("result".into(), NamedContext::Image(name.clone()));
     let lines = LastLines::default();
     let images = WithResult { images: env.images, name, result: &image.manifest };
-    let own = Environment {
-        store: env.store,
-        images: &images,
-        events: &lines,
-        imported: env.imported,
-        layers: env.layers,
-        sink: None,
-        secrets: env.secrets,
-        stop: env.stop.clone(),
-        shared: env.shared,
-        emulator: env.emulator,
-        farm: None,
-        failed: None,
-    };
-    build(&own, &request).map_err(|error| {
+    build(&beside(env, &images, &lines), &request).map_err(|error| {
         let lines = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
         let said: Vec<&str> = lines.iter().map(String::as_str).collect();
         match said.is_empty() {
@@ -141,8 +136,9 @@ fn run(
     })
 }
 
-/// The small build: the generator's own command, with the variables of the protocol.
-fn dockerfile(config: &ProcessConfig, settings: &SbomSettings) -> Result<String> {
+/// The small build: the generator's own command, with the variables of the protocol. `extras` are names of
+/// what is listed besides the image.
+fn dockerfile(config: &ProcessConfig, settings: &SbomSettings, extras: &[String]) -> Result<String> {
     let entrypoint = config.entrypoint.clone().unwrap_or_default();
     let command: Vec<String> = entrypoint.into_iter().chain(config.cmd.clone().unwrap_or_default()).collect();
     if command.is_empty() {
@@ -152,6 +148,9 @@ fn dockerfile(config: &ProcessConfig, settings: &SbomSettings) -> Result<String>
         ("BUILDKIT_SCAN_DESTINATION".to_string(), DESTINATION.to_string()),
         ("BUILDKIT_SCAN_SOURCE".to_string(), SOURCE.to_string()),
     ];
+    if !extras.is_empty() {
+        variables.push(("BUILDKIT_SCAN_SOURCE_EXTRAS".to_string(), EXTRAS.to_string()));
+    }
     for (name, value) in &settings.parameters {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             || value.contains(['\n', '\r'])
@@ -167,7 +166,11 @@ fn dockerfile(config: &ProcessConfig, settings: &SbomSettings) -> Result<String>
     text.push_str(&format!("COPY <<.keep {DESTINATION}/.keep\n.keep\n"));
     // Exec form: the image may have no shell.
     let command = serde_json::to_string(&command).expect("strings always serialise");
-    text.push_str(&format!("RUN --mount=type=bind,from=result,target={SOURCE} {command}\n"));
+    let mut mounts = format!("--mount=type=bind,from=result,target={SOURCE}");
+    for name in extras {
+        mounts.push_str(&format!(" --mount=type=bind,from={name},target={EXTRAS}{name}"));
+    }
+    text.push_str(&format!("RUN {mounts} {command}\n"));
     text.push_str(&format!("FROM scratch\nCOPY --from=scan {DESTINATION}/ /\n"));
     Ok(text)
 }
@@ -187,7 +190,7 @@ fn quoted(value: &str) -> String {
 
 /// The documents in the result of the small build: that of the image first.
 fn documents(store: &Store, result: &BuiltImage) -> Result<Vec<Attestation>> {
-    let opened = open_root(store, result)?;
+    let opened = open_root(store, result.trees(store)?)?;
     let mut names = opened.root.list("");
     names.retain(|name| name.ends_with(ENDING));
     names.sort_by_key(|name| *name != format!("sbom.spdx{ENDING}"));
@@ -230,13 +233,17 @@ mod tests {
         };
         let mut settings = SbomSettings::default();
         settings.parameters.insert("SELECT".into(), "a $b".into());
-        let text = dockerfile(&config, &settings).expect("valid");
+        let text = dockerfile(&config, &settings, &["sbom-tool".into()]).expect("valid");
         assert!(text.contains("ENV BUILDKIT_SCAN_SELECT=\"a \\$b\"\n"), "{text}");
-        assert!(text.contains("target=/run/src/core/sbom [\"/scan\",\"-v\",\"a\\\"b\"]\n"), "{text}");
+        let mounts =
+            "target=/run/src/core/sbom --mount=type=bind,from=sbom-tool,target=/run/src/extras/sbom-tool";
+        assert!(text.contains(&format!("{mounts} [\"/scan\",\"-v\",\"a\\\"b\"]\n")), "{text}");
+        assert!(text.contains("ENV BUILDKIT_SCAN_SOURCE_EXTRAS=\"/run/src/extras/\"\n"), "{text}");
         assert!(crossdock_dockerfile::Dockerfile::parse(text.as_bytes()).is_ok());
         settings.parameters.insert("A B".into(), "x".into());
-        assert!(dockerfile(&config, &settings).is_err());
-        let error = dockerfile(&ProcessConfig::default(), &SbomSettings::default()).expect_err("no command");
+        assert!(dockerfile(&config, &settings, &[]).is_err());
+        let error =
+            dockerfile(&ProcessConfig::default(), &SbomSettings::default(), &[]).expect_err("no command");
         assert!(error.to_string().contains("neither ENTRYPOINT nor CMD"));
     }
 

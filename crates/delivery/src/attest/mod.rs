@@ -12,14 +12,17 @@ mod opened;
 pub mod provenance;
 pub mod purl;
 pub mod sbom;
+mod scans;
 pub mod settings;
 pub mod statement;
 pub mod steps;
 pub mod vcs;
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use crossdock_builder::solver::cache::StepCache;
-use crossdock_builder::{Built, BuiltImage, Environment, Made};
+use crossdock_builder::{BuildRequest, Built, BuiltImage, Environment, Made};
 use crossdock_oci::store::{LayerOptions, TemporaryDirectory};
 use crossdock_oci::{Reference, Store};
 use crossdock_platform::Platform;
@@ -31,6 +34,7 @@ use files::SBOM_ENDING;
 use material::Material;
 use opened::open_root;
 use provenance::{Facts, Inputs, Invocation};
+use scans::{ContextFiles, Extra};
 use settings::{SbomSettings, Settings};
 use statement::{Attestation, SPDX};
 use steps::Steps;
@@ -96,33 +100,28 @@ fn generator_of(settings: &SbomSettings) -> Result<Option<Reference>> {
         .with_context(|| format!("generator={}", settings.generator.as_deref().unwrap_or_default()))
 }
 
-/// Makes the attestations of a result.
+/// Makes the attestations of the result of a request.
 ///
 /// # Errors
 ///
-/// The store or the files of an image cannot be read.
-pub fn make(making: &Making<'_>, built: &Built) -> Result<Attestations> {
+/// The store or the files of an image, a stage or the context cannot be read.
+pub fn make(making: &Making<'_>, request: &BuildRequest, built: &Built) -> Result<Attestations> {
     if making.settings.is_empty() {
         return Ok(Attestations::default());
     }
     let seed: Vec<&str> = built.images.iter().map(|image| image.manifest.digest.as_str()).collect();
     let invocation = Invocation::ending_now(making.steps.started(), making.epoch, &seed.join(" "));
-    let one = |(image, platform): (&BuiltImage, &Platform)| -> Result<Vec<Attestation>> {
-        let mut all = Vec::new();
+    let (mut context, mut all) = (ContextFiles::new(request), Vec::new());
+    for (number, (image, platform)) in built.images.iter().zip(making.platforms).enumerate() {
+        let mut of_image = Vec::new();
         if let Some(settings) = &making.settings.sbom {
-            match generator_of(settings)? {
-                None => all.push(packages(making, image, &invocation)?),
-                Some(generator) => {
-                    let (environment, name) = (making.environment, generator.familiar());
-                    (making.say)(&format!("listing packages for {} with {name}", image.platform));
-                    all.extend(generator::attestations(environment, &generator, settings, image)?);
-                }
-            }
+            let scans = built.scans.get(number).cloned().unwrap_or_default();
+            let extras = scans::extras(making.environment, &mut context, &scans)?;
+            of_image = lists(making, settings, (image, &extras), &invocation)?;
         }
-        all.extend(provenance_of(making, platform, &built.steps, &invocation)?);
-        Ok(all)
-    };
-    let all = built.images.iter().zip(making.platforms).map(one).collect::<Result<_>>()?;
+        of_image.extend(provenance_of(making, platform, &built.steps, &invocation)?);
+        all.push(of_image);
+    }
     Ok(Attestations { all, epoch: making.epoch })
 }
 
@@ -160,16 +159,65 @@ fn provenance_of(
     provenance::attestation(settings, making.inputs, &facts, invocation).map(Some)
 }
 
-/// The list of an image's packages.
-fn packages(making: &Making<'_>, image: &BuiltImage, invocation: &Invocation) -> Result<Attestation> {
-    let opened = open_root(making.environment.store, image)?;
+/// The lists of packages of an image and of what is listed besides it: the image's first.
+fn lists(
+    making: &Making<'_>,
+    settings: &SbomSettings,
+    (image, extras): (&BuiltImage, &[Extra]),
+    invocation: &Invocation,
+) -> Result<Vec<Attestation>> {
+    let (environment, id) = (making.environment, image.id.as_str());
+    if let Some(generator) = generator_of(settings)? {
+        let name = generator.familiar();
+        (making.say)(&format!("listing packages for {} with {name}", image.platform));
+        return generator::attestations(environment, &generator, settings, image, extras);
+    }
+    let of_image = Listed {
+        trees: image.trees(environment.store)?,
+        name: making.name.unwrap_or(id),
+        id,
+        shown: &image.platform.to_string(),
+        file_name: "sbom",
+    };
+    let mut all = vec![packages(making, of_image, invocation)?];
+    for extra in extras {
+        let name = extra.shown();
+        let listed = Listed {
+            trees: extra.files.trees(environment.store)?,
+            name: &name,
+            id,
+            shown: &format!("{} of {}", extra.name, image.platform),
+            file_name: &name,
+        };
+        all.push(packages(making, listed, invocation)?);
+    }
+    Ok(all)
+}
+
+/// What one list of packages is about.
+struct Listed<'a> {
+    /// Trees of its layers, the lowest first.
+    trees: Vec<PathBuf>,
+    /// Its name in the document.
+    name: &'a str,
+    /// The id of the image.
+    id: &'a str,
+    /// How messages call it.
+    shown: &'a str,
+    /// Name of the document's file, without its ending.
+    file_name: &'a str,
+}
+
+/// A list of packages.
+fn packages(making: &Making<'_>, listed: Listed<'_>, invocation: &Invocation) -> Result<Attestation> {
+    let opened = open_root(making.environment.store, listed.trees)?;
     let found = sbom::find(&opened.root);
     for note in &found.notes {
-        (making.say)(&format!("warning: list of packages for {}: {note}", image.platform));
+        (making.say)(&format!("warning: list of packages for {}: {note}", listed.shown));
     }
     let content = sbom::spdx::Content {
-        name: making.name.unwrap_or(image.id.as_str()),
-        id: image.id.as_str(),
+        name: listed.name,
+        id: listed.id,
         created: invocation.finished,
         os: found.os.as_ref(),
         packages: &found.packages,
@@ -178,7 +226,7 @@ fn packages(making: &Making<'_>, image: &BuiltImage, invocation: &Invocation) ->
     Ok(Attestation {
         predicate_type: SPDX.to_string(),
         predicate: sbom::spdx::document(&content),
-        file_name: format!("sbom{SBOM_ENDING}"),
+        file_name: format!("{}{SBOM_ENDING}", listed.file_name),
         inline_only: false,
     })
 }
@@ -256,7 +304,7 @@ impl Attestations {
         for (image, attestations) in built.images.iter_mut().zip(&self.all) {
             let platform = image.platform.to_string();
             let names = (prefix, shares.then_some(platform.as_str()));
-            let opened = open_root(store, image)?;
+            let opened = open_root(store, image.trees(store)?)?;
             directories.extend(files::lay_over(store, image, &opened.root, attestations, names, self.epoch)?);
         }
         Ok(directories)

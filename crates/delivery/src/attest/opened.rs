@@ -1,14 +1,15 @@
-//! The files of a built image, opened to read them.
+//! The files of an image or a stage, opened to read them.
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use crossdock_builder::BuiltImage;
 use crossdock_builder::solver::view::View;
 use crossdock_oci::Store;
 use crossdock_oci::store::TemporaryDirectory;
 
 use super::sbom::root::Root;
 
-/// The open root file system of an image.
+/// An open root file system.
 pub struct Opened {
     /// The root.
     pub root: Root,
@@ -16,13 +17,13 @@ pub struct Opened {
     _directory: Option<TemporaryDirectory>,
 }
 
-/// Opens the root file system of an image.
+/// Opens the root file system that these trees of layers make, the lowest first.
 ///
 /// # Errors
 ///
-/// Its layers cannot be unpacked or stacked.
-pub fn open_root(store: &Store, image: &BuiltImage) -> Result<Opened> {
-    let (mut trees, mut directory) = (image.trees(store)?, None);
+/// They cannot be stacked.
+pub fn open_root(store: &Store, mut trees: Vec<PathBuf>) -> Result<Opened> {
+    let mut directory = None;
     if trees.is_empty() {
         let empty = store.temporary_directory()?;
         trees.push(empty.path().to_path_buf());

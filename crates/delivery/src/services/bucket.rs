@@ -1,111 +1,69 @@
-//! `type=s3`: caches in a bucket of Amazon S3 or one of its relatives (MinIO, Garage, Ceph).
-//!
-//! Attributes and places are BuildKit's, so that rules for a bucket fit both. Layers have the same names and
-//! content there; the list of steps has a name of its own:
-//!
-//! ```text
-//! PREFIX manifests/ NAME.crossdock      the list of steps, JSON
-//! PREFIX blobs/ sha256:HEX              a layer
-//! ```
+//! `type=s3`: caches in a bucket of Amazon S3 or one of its relatives (MinIO, Garage, Ceph). Attributes and
+//! places are BuildKit's, so that rules for a bucket fit both.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use crossdock_dockerfile::values::boolean;
-use crossdock_oci::{Descriptor, Digest};
-use crossdock_registry::client::{Bucket, FileSource};
+use crossdock_registry::client::{BlobSource, Bucket};
 use crossdock_registry::{Client, Secret};
 
-use super::service::{Service, Variables};
+use super::objects::{Given, Objects, ObjectsPlace};
+use super::service::Variables;
 
-/// A cache of one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BucketPlace {
-    bucket: Bucket,
-    /// Key of the list of steps.
-    list: String,
-    /// How the keys of layers begin.
-    layers: String,
-}
-
-impl BucketPlace {
-    /// Reads the fields of `type=s3` (BuildKit's attributes), else the variables of AWS's programs.
-    ///
-    /// # Errors
-    ///
-    /// A field that is missing or wrong.
-    pub fn of_fields(fields: &HashMap<&str, &str>, variables: Variables<'_>) -> Result<BucketPlace> {
-        let given = |field: &str, names: &[&str]| {
-            let field = fields.get(field).map(ToString::to_string).filter(|value| !value.is_empty());
-            field.or_else(|| names.iter().find_map(|name| variables(name).filter(|value| !value.is_empty())))
-        };
-        let needs = |field: &str, names: &[&str]| {
-            given(field, names).with_context(|| format!("{field}= is missing, and {} is not set", names[0]))
-        };
-        let name = needs("bucket", &["AWS_BUCKET"])?;
-        let region = needs("region", &["AWS_REGION", "AWS_DEFAULT_REGION"])?;
-        let endpoint = given("endpoint_url", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
-        let path_style = match fields.get("use_path_style") {
-            Some(text) => {
-                boolean(text).with_context(|| format!("use_path_style={text} is neither true nor false"))?
-            }
-            // Names with dots have no certificates below Amazon's host.
-            None => endpoint.is_some() || name.contains('.'),
-        };
-        let bucket = Bucket {
-            endpoint: endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com")),
-            path_style,
-            region,
-            access_key: needs("access_key_id", &["AWS_ACCESS_KEY_ID"])?,
-            secret_key: Secret::new(needs("secret_access_key", &["AWS_SECRET_ACCESS_KEY"])?),
-            session_token: given("session_token", &["AWS_SESSION_TOKEN"]).map(Secret::new),
-            name,
-        };
-        let field = |name: &str, default: &str| fields.get(name).map_or(default, |value| *value).to_string();
-        let (prefix, cache) = (field("prefix", ""), field("name", "crossdock"));
-        if cache.is_empty() || cache.contains(';') {
-            bail!("name={cache}: give one name");
+/// Reads the fields of `type=s3` (BuildKit's attributes), else the variables of AWS's programs.
+///
+/// # Errors
+///
+/// A field that is missing or wrong.
+pub fn of_fields(fields: &HashMap<&str, &str>, variables: Variables<'_>) -> Result<ObjectsPlace<Bucket>> {
+    let given = Given { fields, variables };
+    let name = given.needs("bucket", &["AWS_BUCKET"])?;
+    let region = given.needs("region", &["AWS_REGION", "AWS_DEFAULT_REGION"])?;
+    let endpoint = given.get("endpoint_url", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+    let path_style = match fields.get("use_path_style") {
+        Some(text) => {
+            boolean(text).with_context(|| format!("use_path_style={text} is neither true nor false"))?
         }
-        let list = format!("{prefix}{}{cache}.crossdock", field("manifests_prefix", "manifests/"));
-        Ok(BucketPlace { bucket, list, layers: format!("{prefix}{}", field("blobs_prefix", "blobs/")) })
-    }
-
-    fn layer(&self, digest: &Digest) -> String {
-        format!("{}{digest}", self.layers)
-    }
+        // Names with dots have no certificates below Amazon's host.
+        None => endpoint.is_some() || name.contains('.'),
+    };
+    let bucket = Bucket {
+        endpoint: endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com")),
+        path_style,
+        region,
+        access_key: given.needs("access_key_id", &["AWS_ACCESS_KEY_ID"])?,
+        secret_key: Secret::new(given.needs("secret_access_key", &["AWS_SECRET_ACCESS_KEY"])?),
+        session_token: given.get("session_token", &["AWS_SESSION_TOKEN"]).map(Secret::new),
+        name,
+    };
+    let field = |name: &str, default: &str| fields.get(name).map_or(default, |value| *value).to_string();
+    let prefix = field("prefix", "");
+    let below = |name: &str, default: &str| format!("{prefix}{}", field(name, default));
+    let keys = (below("manifests_prefix", "manifests/"), below("blobs_prefix", "blobs/"));
+    ObjectsPlace::new(bucket, fields, keys)
 }
 
-impl Service for BucketPlace {
+impl Objects for Bucket {
     fn shown(&self) -> String {
-        format!("{} of the bucket {}", self.list, self.bucket.name)
+        format!("the bucket {}", self.name)
     }
 
-    fn take_list(&self, client: &Client, to: &Path, limit: u64) -> Result<()> {
-        if !client.download_object(&self.bucket, &self.list, to, limit)? {
-            bail!("there is no {} in the bucket {} yet", self.list, self.bucket.name);
-        }
+    fn begin(&self, _: &Client) -> Result<()> {
         Ok(())
     }
 
-    fn put_list(&self, client: &Client, list: Vec<u8>) -> Result<()> {
-        Ok(client.put_object(&self.bucket, &self.list, list.len() as u64, &list)?)
+    fn size(&self, client: &Client, key: &str) -> Result<Option<u64>> {
+        Ok(client.object_size(self, key)?)
     }
 
-    fn has_layer(&self, client: &Client, layer: &Digest, size: u64) -> Result<bool> {
-        // One that was cut off is written again.
-        Ok(client.object_size(&self.bucket, &self.layer(layer))? == Some(size))
+    fn put(&self, client: &Client, key: &str, size: u64, content: &dyn BlobSource) -> Result<()> {
+        Ok(client.put_object(self, key, size, content)?)
     }
 
-    fn put_layer(&self, client: &Client, layer: &Digest, size: u64, content: &FileSource) -> Result<()> {
-        Ok(client.put_object(&self.bucket, &self.layer(layer), size, content)?)
-    }
-
-    fn take_layer(&self, client: &Client, layer: &Descriptor, to: &Path) -> Result<()> {
-        if !client.download_object(&self.bucket, &self.layer(&layer.digest), to, layer.size)? {
-            bail!("the bucket {} has layer {} no longer", self.bucket.name, layer.digest);
-        }
-        Ok(())
+    fn download(&self, client: &Client, key: &str, to: &Path, limit: u64) -> Result<bool> {
+        Ok(client.download_object(self, key, to, limit)?)
     }
 }
 
@@ -119,7 +77,7 @@ mod tests {
             let value = |name: &str| {
                 variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
             };
-            BucketPlace::of_fields(&fields.iter().copied().collect(), &value)
+            of_fields(&fields.iter().copied().collect(), &value)
         };
         let job = [
             ("AWS_REGION", "eu-west-1"),
@@ -128,17 +86,14 @@ mod tests {
             ("AWS_SESSION_TOKEN", "token"),
         ];
         let read = place(&[("bucket", "b"), ("prefix", "p/"), ("name", "n")], &job).expect("whole");
-        assert_eq!(read.bucket.endpoint, "https://s3.eu-west-1.amazonaws.com");
+        assert_eq!(read.objects.endpoint, "https://s3.eu-west-1.amazonaws.com");
         assert_eq!((read.list.as_str(), read.layers.as_str()), ("p/manifests/n.crossdock", "p/blobs/"));
-        assert!(!read.bucket.path_style && read.bucket.session_token.is_some());
+        assert!(!read.objects.path_style && read.objects.session_token.is_some());
         assert!(!format!("{read:?}").contains("hidden"));
         let fields = [("bucket", "b"), ("region", "r"), ("endpoint_url", "http://h:9000")];
         let read = place(&fields, &job).expect("whole");
-        assert!(
-            read.bucket.path_style
-                && read.bucket.region == "r"
-                && read.list == "manifests/crossdock.crossdock"
-        );
+        assert!(read.objects.path_style && read.objects.region == "r");
+        assert_eq!(read.list, "manifests/crossdock.crossdock");
         for (fields, text) in [
             (&[][..], "bucket= is missing"),
             (&[("bucket", "b"), ("name", "a;b")], "name=a;b"),

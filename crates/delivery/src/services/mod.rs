@@ -2,6 +2,8 @@
 
 mod actions;
 mod bucket;
+mod container;
+mod objects;
 mod service;
 
 use std::collections::HashMap;
@@ -14,10 +16,10 @@ use crossdock_builder::solver::cache::StepCache;
 use crossdock_oci::manifest::MANIFEST_SIZE_MAX;
 use crossdock_oci::{Descriptor, Store};
 use crossdock_registry::Client;
-use crossdock_registry::client::FileSource;
+use crossdock_registry::client::{BlobContainer, Bucket, FileSource};
 
 use actions::ActionsPlace;
-use bucket::BucketPlace;
+use objects::ObjectsPlace;
 use service::Service;
 pub use service::Variables;
 
@@ -33,12 +35,14 @@ pub enum ServicePlace {
     /// `type=gha`.
     Actions(ActionsPlace),
     /// `type=s3`.
-    Bucket(BucketPlace),
+    Bucket(ObjectsPlace<Bucket>),
+    /// `type=azblob`.
+    Container(ObjectsPlace<BlobContainer>),
 }
 
 impl ServicePlace {
-    /// Reads the fields of `type=gha` or `type=s3`; what is not given is in the environment. `None` for the
-    /// first outside of a job.
+    /// Reads the fields of `type=gha`, `type=s3` or `type=azblob`; what is not given is in the environment.
+    /// `None` for the first outside of a job.
     ///
     /// # Errors
     ///
@@ -50,7 +54,8 @@ impl ServicePlace {
     ) -> Result<Option<ServicePlace>> {
         match kind {
             "gha" => Ok(ActionsPlace::of_fields(fields, variables)?.map(ServicePlace::Actions)),
-            _ => BucketPlace::of_fields(fields, variables).map(ServicePlace::Bucket).map(Some),
+            "azblob" => Ok(Some(ServicePlace::Container(container::of_fields(fields, variables)?))),
+            _ => Ok(Some(ServicePlace::Bucket(bucket::of_fields(fields, variables)?))),
         }
     }
 
@@ -58,6 +63,7 @@ impl ServicePlace {
         match self {
             ServicePlace::Actions(place) => place,
             ServicePlace::Bucket(place) => place,
+            ServicePlace::Container(place) => place,
         }
     }
 
@@ -88,6 +94,7 @@ impl ServicePlace {
     ///
     /// A layer that is not in the store, or the service's refusal.
     pub fn write(&self, client: &Client, store: &Store, steps: &StepCache) -> Result<()> {
+        self.service().begin(client)?;
         let layers = Mutex::new(steps.layers().into_iter());
         let next = || layers.lock().unwrap_or_else(PoisonError::into_inner).next();
         let send_all = || -> Result<()> {

@@ -14,6 +14,10 @@ pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(super) trait Service: Sync {
     /// How messages call the cache.
     fn shown(&self) -> String;
+    /// Prepares the service before a cache is written.
+    fn begin(&self, _client: &Client) -> Result<()> {
+        Ok(())
+    }
     /// Downloads the newest list of steps, at most so many bytes, to a new file.
     fn take_list(&self, client: &Client, to: &Path, limit: u64) -> Result<()>;
     /// Writes a list of steps.

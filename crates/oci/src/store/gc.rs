@@ -117,6 +117,12 @@ impl Store {
     /// Removes what no image, build cache record or live process uses. Safe at any time; blocks others while
     /// it marks, not while it deletes. Damaged images are reported and stop nothing else.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport> {
+        self.gc_among(options, &|_| true)
+    }
+
+    /// The same; whatever the options say, build cache records stay whose keys ([`CacheUsage::key`]) `may_go`
+    /// does not take.
+    pub fn gc_among(&self, options: &GcOptions, may_go: &dyn Fn(&str) -> bool) -> Result<GcReport> {
         self.lease.require_writable()?;
         let mut report = GcReport::default();
         let lock_path = self.dir("gc.lock");
@@ -127,7 +133,7 @@ impl Store {
         marks.leases(&live.uses)?;
         let mut trash =
             Trash { store: self, report: &mut report, dry_run: options.dry_run, trees: Vec::new() };
-        let garbage = marks.cache(&self.cache_records()?, options)?;
+        let garbage = marks.cache(&self.cache_records()?, options, may_go)?;
         for path in garbage {
             trash.file(&path, |r| &mut r.cache_records)?;
         }
@@ -345,11 +351,20 @@ impl<'a> Marks<'a> {
     }
 
     /// Marks what kept records refer to; returns the files of the records to remove.
-    fn cache(&mut self, records: &[CacheRecord], options: &GcOptions) -> Result<Vec<PathBuf>> {
+    fn cache(
+        &mut self,
+        records: &[CacheRecord],
+        options: &GcOptions,
+        may_go: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<PathBuf>> {
         let mut garbage = Vec::new();
         let before = self.bytes;
         // The most recently used first: they have the first claim on the space.
         for record in records.iter().rev() {
+            if !may_go(&name_of(&record.path)) {
+                self.record(record)?;
+                continue;
+            }
             let age = record.used.elapsed().unwrap_or_default();
             if options.cache_unused_for.is_some_and(|limit| age >= limit) {
                 garbage.push(record.path.clone());

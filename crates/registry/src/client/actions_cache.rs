@@ -6,8 +6,6 @@
 //! Azure (REST API "Put Blob", "Put Block" and "Put Block List"), which is all that GitHub has had since
 //! April 2025. The package `@actions/cache` of actions/toolkit is their only description.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use ureq::Body;
@@ -196,7 +194,9 @@ impl Client {
         match self.begin_entry(cache, key, size)? {
             Begun::Taken => Ok(false),
             Begun::Blob(url) => {
-                self.put_block_blob(cache, &url, size, content)?;
+                // The signature in the address is all that the storage needs; the job's token must not get
+                // there.
+                self.put_block_blob((&cache.subject()?, TOKEN_ADVICE), &url, size, content)?;
                 let asked = Finalize { key, version: &cache.version, size_bytes: size.to_string() };
                 let done: Option<Finalized> = self.twirp(cache, "FinalizeCacheEntryUpload", &asked, &[])?;
                 match done {
@@ -263,38 +263,6 @@ impl Client {
                 }
             }
         }
-    }
-
-    /// Writes a block blob: whole, or in blocks and then their list.
-    fn put_block_blob(
-        &self,
-        cache: &ActionsCache,
-        url: &Url,
-        size: u64,
-        content: &dyn BlobSource,
-    ) -> Result<()> {
-        // The signature in the address is all that the storage needs; the job's token must not get there.
-        let version = (HeaderName::from_static("x-ms-version"), HeaderValue::from_static("2020-10-02"));
-        let kind = (HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
-        let put = |url: &Url, headers, body| {
-            let request = Request { method: Method::PUT, url, headers, body, expected: &[200, 201] };
-            self.send_to_service(&cache.subject()?, &request, TOKEN_ADVICE).map(drop)
-        };
-        if size <= PART {
-            return put(url, vec![version, kind], (content, 0, size));
-        }
-        let mut list = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
-        for offset in (0..size).step_by(PART as usize) {
-            // All ids of a blob must have the same length.
-            let id = STANDARD.encode(format!("{offset:020}"));
-            list.push_str(&format!("<Latest>{id}</Latest>"));
-            let block = url.with_query(&format!("comp=block&blockid={}", encode(&id)));
-            put(&block, vec![version.clone()], (content, offset, PART.min(size - offset)))?;
-        }
-        list.push_str("</BlockList>");
-        let list = list.into_bytes();
-        let length = list.len() as u64;
-        put(&url.with_query("comp=blocklist"), vec![version], (&list, 0, length))
     }
 
     /// Calls a method of the second protocol. `None` for an answer of one of the statuses in `none`.

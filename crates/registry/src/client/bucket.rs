@@ -4,14 +4,12 @@
 use std::path::Path;
 
 use crossdock_oci::Digest;
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
-use sha2::Sha256;
 use ureq::http::Method;
 
 use super::Client;
 use super::failure::Subject;
-use super::service::Request;
+use super::service::{Request, code};
 use super::upload::BlobSource;
 use super::url::Url;
 use crate::error::{Error, Result};
@@ -51,15 +49,7 @@ impl Client {
     /// Errors of the connection, and any answer except 200 and 404.
     pub fn object_size(&self, bucket: &Bucket, key: &str) -> Result<Option<u64>> {
         let url = bucket.signed("HEAD", key, Timestamp::now())?;
-        let nothing: Vec<u8> = Vec::new();
-        let (headers, body) = (Vec::new(), (&nothing as &dyn BlobSource, 0, 0));
-        let request = Request { method: Method::HEAD, url: &url, headers, body, expected: &[200, 404] };
-        let response = self.send_to_service(&bucket.subject()?, &request, KEY_ADVICE)?;
-        if response.status().as_u16() == 404 {
-            return Ok(None);
-        }
-        let length = super::http::header_text(response.headers(), "content-length");
-        Ok(Some(length.and_then(|length| length.parse().ok()).unwrap_or(0)))
+        self.size_at(&bucket.subject()?, &url, KEY_ADVICE)
     }
 
     /// Writes an object of `size` bytes, in place of an older one.
@@ -146,13 +136,6 @@ impl Bucket {
         let signature: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(url.with_query(&query).with_query(&format!("X-Amz-Signature={signature}")))
     }
-}
-
-/// HMAC-SHA256 (RFC 2104).
-fn code(key: &[u8], text: &[u8]) -> Vec<u8> {
-    let mut code = Hmac::<Sha256>::new_from_slice(key).expect("keys of any length are keys");
-    code.update(text);
-    code.finalize().into_bytes().to_vec()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod actions_cache;
 mod answer;
 mod blob;
+mod block_blob;
 mod bucket;
 mod challenge;
 mod download;
@@ -42,6 +43,7 @@ use crate::progress::{NoProgress, Progress};
 
 pub use self::actions_cache::{ActionsCache, ActionsEntry, ActionsProtocol};
 pub use self::blob::BlobReader;
+pub use self::block_blob::BlobContainer;
 pub use self::bucket::Bucket;
 pub use self::http::Timeouts;
 pub use self::manifest::FetchedManifest;

@@ -2,11 +2,14 @@
 
 use std::io::Read;
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use ureq::Body;
 use ureq::http::{HeaderName, HeaderValue, Method, Response};
 
 use super::Client;
 use super::failure::{Subject, check};
+use super::http::header_text;
 use super::upload::BlobSource;
 use super::url::Url;
 use crate::error::{Error, Result};
@@ -47,6 +50,23 @@ impl Client {
         }
     }
 
+    /// Size in bytes of what is at an address that is signed for HEAD; `None` if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::send_to_service`]; any answer except 200 and 404.
+    pub(super) fn size_at(&self, subject: &Subject, url: &Url, advice: &str) -> Result<Option<u64>> {
+        let nothing: Vec<u8> = Vec::new();
+        let (headers, body) = (Vec::new(), (&nothing as &dyn BlobSource, 0, 0));
+        let request = Request { method: Method::HEAD, url, headers, body, expected: &[200, 404] };
+        let response = self.send_to_service(subject, &request, advice)?;
+        if response.status().as_u16() == 404 {
+            return Ok(None);
+        }
+        let length = header_text(response.headers(), "content-length");
+        Ok(Some(length.and_then(|length| length.parse().ok()).unwrap_or(0)))
+    }
+
     fn send_once(&self, subject: &Subject, request: &Request<'_>) -> Result<Response<Body>> {
         let (content, offset, length) = request.body;
         let opened = content
@@ -60,6 +80,13 @@ impl Client {
         let response = sent.map_err(|failure| subject.transport(&request.method, request.url, failure))?;
         check(response, request.expected, subject, &request.method, request.url)
     }
+}
+
+/// HMAC-SHA256 (RFC 2104).
+pub(super) fn code(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut code = Hmac::<Sha256>::new_from_slice(key).expect("keys of any length are keys");
+    code.update(text);
+    code.finalize().into_bytes().to_vec()
 }
 
 /// An error of a registry in the words of another service.
