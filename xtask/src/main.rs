@@ -26,6 +26,8 @@ tasks:
       with --as-user (needs root) that ordinary user, created if missing, does everything
   test [FILTER]
       everything that must hold: formatting, lints, all tests, the demo as root and as an ordinary user
+  buildctl
+      builds BuildKit's client from Debian's source (100 MB, two minutes) and runs the tests that need it
   bench build [--quick] [--only TEXT] [--rounds N] [--beside CROSSDOCK]
       the builder beside buildah and dockerd: times, ratios and peak memory; only rows whose name contains TEXT;
       with --beside another crossdock, such as one of an earlier commit, takes turns with this one instead
@@ -62,6 +64,7 @@ fn run() -> Result<()> {
         ["demo", ref rest @ ..] => demo::demo(&demo::Options::parse(rest)?),
         ["dist", ref rest @ ..] => dist::dist(rest),
         ["test", ref rest @ ..] => tests::test(rest),
+        ["buildctl"] => tests::buildctl(),
         ["bench", "build", ref rest @ ..] => bench::build(rest),
         ["bench", "emulator", ref rest @ ..] => emulator_bench::emulator(rest),
         ["bench", "registry", ref rest @ ..] => registry_bench::registry(rest),
