@@ -307,6 +307,8 @@ enum Cold {
     Modes { mxcsr: u32, back: Label },
     /// An instruction of vectors where vl is not what the group has.
     Partly(Partly),
+    /// Load two words one by one, to rax and rcx, for the instruction at `pc`, and come back.
+    TwoWords { mem: Mem, pc: u64, back: Label },
     /// Go on at a block of the unit that has the guest's registers elsewhere, or the flags in memory.
     /// `fenced` asks for a barrier.
     Reassign { to: u16, saves: bool, fenced: bool, block: Label },
@@ -836,6 +838,15 @@ impl<'t, I: Isa> Translator<'t, I> {
                     self.items = &[];
                     I::lower_partly(self, &partly);
                     self.a.jump(partly.back);
+                }
+                Cold::TwoWords { mem, pc, back } => {
+                    (self.pc, self.items) = (pc, &[]);
+                    self.mark();
+                    self.guest_access();
+                    self.a.mov(Size::D, Reg::RAX, mem);
+                    self.guest_access();
+                    self.a.mov(Size::D, Reg::RCX, mem.plus(4));
+                    self.a.jump(back);
                 }
                 Cold::Reassign { to, saves, fenced, block } => {
                     if saves {

@@ -3,11 +3,12 @@
 //! No base changes before the last access of an instruction, so an instruction that faults can be run again
 //! by the interpreter. LDM may have loaded some of its registers by then.
 
-use super::{NO_BASE, PC, Translator, at};
+use super::{ALWAYS, NO_BASE, PC, Translator, at};
+use crate::translate::Cold;
 use crossdock_emu_guest::a32::Instruction;
 use crossdock_emu_guest::a32::action::{Action, Mode, Transfer};
 use crossdock_emu_guest::a32::registers::place;
-use crossdock_emu_x64::{Mem, Reg, Shift, Size};
+use crossdock_emu_x64::{Cc, Label, Mem, Reg, Shift, Size};
 
 /// Bits of a load or store of several registers: up, before, write-back.
 const UP: u32 = 1;
@@ -115,11 +116,21 @@ impl Translator<'_> {
                 self.write_back(item, mode);
             }
             Transfer::LoadDual => {
+                let back = if register { None } else { self.unless_odd(item, mem) };
                 // One access of 8 bytes.
                 self.guest_access();
                 self.a.mov(Size::Q, Reg::RAX, mem);
-                self.write_back(item, mode);
+                if register {
+                    // The sum is in rcx.
+                    self.write_back(item, mode);
+                }
                 self.a.rorx(Size::Q, Reg::RCX, Reg::RAX, 32);
+                if let Some(back) = back {
+                    self.a.bind(back);
+                }
+                if !register {
+                    self.write_back(item, mode);
+                }
                 for (guest, half) in [(item.rd, Reg::RAX), (item.ra, Reg::RCX)] {
                     let t = self.result(guest, half);
                     self.a.mov(Size::D, t, half);
@@ -131,6 +142,23 @@ impl Translator<'_> {
                 self.write_back(item, mode);
             }
         }
+    }
+
+    /// Makes LDRD two accesses, of rax and rcx, if its address is no multiple of 8, and returns where both
+    /// ways meet. There the architecture asks for no single access (manual E2.2.1), and two words that
+    /// compilers load together were often stored apart: the host would have to wait until these stores have
+    /// reached its cache. Does nothing if that would take more to keep the flags than it is likely to gain.
+    fn unless_odd(&mut self, item: &Instruction, mem: Mem) -> Option<Label> {
+        if item.it != 0 || item.condition < ALWAYS || self.live_before && !self.flags.saved() {
+            return None;
+        }
+        self.clobber();
+        self.mark();
+        let back = self.a.label();
+        let split = self.stub(Cold::TwoWords { mem, pc: self.pc, back });
+        self.a.test_imm8(mem.base, 4);
+        self.a.jump_if(if mem.disp & 4 == 0 { Cc::Ne } else { Cc::E }, split);
+        Some(back)
     }
 
     /// STRD. One access of 8 bytes, as [`Transfer::LoadDual`] is: the host forwards two stores to one load
