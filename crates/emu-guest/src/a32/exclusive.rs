@@ -33,7 +33,17 @@ fn load_exclusive<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// `rm` is the register of the result.
+/// Ends a store-exclusive, whose result goes to `rm`. Generated code leaves out barriers next to it, so it is
+/// one even if memory was not accessed.
+fn end_store(s: &mut State, op: &Op, stored: bool) -> Flow {
+    if !stored {
+        fence(Ordering::SeqCst);
+    }
+    s.exclusive_size = 0;
+    s.gpr[op.rm as usize] = u64::from(!stored);
+    Flow::Next
+}
+
 fn store_exclusive<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
     let address = s.gpr[op.rn as usize];
     s.aligned(address, 1 << SIZE)?;
@@ -49,9 +59,7 @@ fn store_exclusive<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step 
             host.memory.compare_swap(address, SIZE, expected, value).or_else(|fault| s.fault(fault))?;
         stored = seen == expected;
     }
-    s.exclusive_size = 0;
-    s.gpr[op.rm as usize] = u64::from(!stored);
-    Ok(Flow::Next)
+    Ok(end_store(s, op, stored))
 }
 
 fn load_acquire<const SIZE: u8>(s: &mut State, host: &Host, op: &Op) -> Step {
@@ -150,9 +158,7 @@ fn store_exclusive_offset(s: &mut State, host: &Host, op: &Op) -> Step {
         let seen = host.memory.compare_swap(address, 2, expected, value).or_else(|fault| s.fault(fault))?;
         stored = seen == expected;
     }
-    s.exclusive_size = 0;
-    s.gpr[op.rm as usize] = u64::from(!stored);
-    Ok(Flow::Next)
+    Ok(end_store(s, op, stored))
 }
 
 /// T32: LDREX, STREX of a word, with an offset `i` in words.

@@ -94,6 +94,10 @@ pub(super) struct Block {
     /// Whether the block is in the middle of a loop with an assignment, and not to be entered from outside
     /// the unit.
     pub(super) hidden: bool,
+    /// Whether the block comes to a barrier before any access, and something that is a barrier, too, lies
+    /// before the block on one way to it. Then the block's barrier is left out, and made up for on the other
+    /// ways.
+    is_fenced: bool,
 }
 
 /// The number of a block in its unit, from 1.
@@ -230,6 +234,7 @@ impl<I: Isa> Blocks<I> {
         self.cut();
         self.guess_configurations();
         self.connect(start);
+        self.find_fenced();
         self.find_live();
         self.assign(start);
     }
@@ -314,6 +319,7 @@ impl<I: Isa> Blocks<I> {
             assignment: STANDARD,
             configuration: None,
             hidden: false,
+            is_fenced: false,
         })
     }
 
@@ -409,6 +415,28 @@ impl<I: Isa> Blocks<I> {
         }
         if let Some(start) = self.index(start) {
             self.blocks[start].arrivals += 2;
+        }
+    }
+
+    /// Finds `is_fenced` of all blocks.
+    fn find_fenced(&mut self) {
+        for i in 0..self.blocks.len() {
+            let block = &self.blocks[i];
+            let behind = match block.end {
+                End::Next => 0,
+                End::Branch(_) | End::Jump(_) => 1,
+                _ => continue,
+            };
+            let items = &self.items[block.items()];
+            let mut before = items.iter().rev().skip(behind).skip_while(|item| I::computes(item));
+            if !before.next().is_some_and(I::fences) {
+                continue;
+            }
+            for to in [block.next_index(), block.target_index()].into_iter().flatten() {
+                let mut items = self.items[self.blocks[to].items()].iter();
+                let first = items.find(|item| !I::computes(item));
+                self.blocks[to].is_fenced = first.is_some_and(I::is_barrier);
+            }
         }
     }
 
@@ -585,8 +613,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             while let Some(index) = next.filter(|&index| !guest.blocks[index].placed) {
                 let block = &mut guest.blocks[index];
                 block.placed = true;
-                let range = block.items();
-                next = self.block(guest, &items[range], index, &mut waiting);
+                next = self.block(guest, items, index, &mut waiting);
             }
             self.flags = Flags::Memory;
         }
@@ -597,18 +624,20 @@ impl<'t, I: Isa> Translator<'t, I> {
     fn block(
         &mut self,
         guest: &Blocks<I>,
-        items: &'t [I::Item],
+        guest_items: &'t [I::Item],
         index: usize,
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
         let block = &guest.blocks[index];
+        let items = &guest_items[block.items()];
         // A block that is reached only by falling into it may take over flags in EFLAGS, and then cannot be
         // entered from elsewhere.
         let inner =
             block.arrivals == 1 && !block.loop_head && block.is_live_in() && self.flags != Flags::Memory;
         let label = block.label.expect("all blocks have labels");
-        self.a.bind(label);
         let inherits = core::mem::take(&mut self.inherits);
+        self.fenced = block.is_fenced;
+        self.a.bind(label);
         if !inherits {
             self.assume(block.assignment);
         }
@@ -628,6 +657,10 @@ impl<'t, I: Isa> Translator<'t, I> {
         }
         let straight = if block.end == End::Next { items.len() } else { items.len() - 1 };
         self.end_item = items.get(straight).copied();
+        self.following = match block.next_index() {
+            Some(next) if block.end == End::Next => &guest_items[guest.blocks[next].items()],
+            _ => &[],
+        };
         let plan = self.plan(guest, block, &items[..straight]);
         self.plans = plan.is_some();
         let mut live = [0; 2];
@@ -751,11 +784,12 @@ impl<'t, I: Isa> Translator<'t, I> {
             // The function's code is entered.
         } else if inner || block.hidden {
             self.unit.inner.push((start, end));
-        } else if block.assignment == STANDARD {
+        } else if block.assignment == STANDARD && !block.is_fenced {
             let code = self.base + self.a.position();
             self.unit.blocks.push((self.keying.key(start, self.mode), end, code));
         } else {
-            let cold = Cold::Entry { start, end, to: block.assignment, block: label };
+            let (to, fenced) = (block.assignment, block.is_fenced);
+            let cold = Cold::Entry { start, end, to, block: label, fenced };
             let stub = self.a.label();
             self.stubs.push(Stub { label: stub, flags: Flags::Memory, assigned: STANDARD, dirty: ALL, cold });
         }
@@ -763,6 +797,7 @@ impl<'t, I: Isa> Translator<'t, I> {
 
     fn end(&mut self, guest: &Blocks<I>, block: &Block, waiting: &mut Vec<usize>) -> Option<usize> {
         let (next, next_index, target_index) = (block.next(), block.next_index(), block.target_index());
+        self.fenced &= matches!(block.end, End::Next | End::Branch(_) | End::Jump(_));
         match block.end {
             End::Next => self.go(guest, next_index, next),
             End::Synchronize | End::Invalidate | End::SetMode => {
@@ -795,9 +830,14 @@ impl<'t, I: Isa> Translator<'t, I> {
     fn way_to(&mut self, block: &Block, saves: bool) -> Label {
         let label = block.label.expect("all blocks have labels");
         match block.assignment {
-            to if self.holds(to) && !saves => label,
-            to => self.stub(Cold::Reassign { to, saves, block: label }),
+            to if self.holds(to) && !saves && !self.needs_fence(block) => label,
+            to => self.stub(Cold::Reassign { to, saves, fenced: self.needs_fence(block), block: label }),
         }
+    }
+
+    /// Whether the way from here to the block needs a barrier.
+    fn needs_fence(&self, block: &Block) -> bool {
+        block.is_fenced && !self.fenced
     }
 
     /// Goes on at `pc`, which is block `index` if it is in the unit. If that block is not placed yet, falls
@@ -816,6 +856,9 @@ impl<'t, I: Isa> Translator<'t, I> {
         let alone = block.arrivals == 1 && !block.placed && !block.loop_head;
         if block.is_live_in() && !alone {
             self.save_flags();
+        }
+        if self.needs_fence(block) {
+            self.full_barrier();
         }
         if self.plans && self.may_inherit(block) {
             self.inherits = true;

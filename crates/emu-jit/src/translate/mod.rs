@@ -27,7 +27,7 @@ pub use routines::GUEST_ACCESS;
 pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
 use crate::image::words::{self, Word};
-use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, Slot, slot};
+use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, SCRATCH_MEMORY, Slot, slot};
 use crate::mxcsr::{FLAGS, INVALID_MASK};
 use crate::routines::Table;
 use crate::thunks::Thunks;
@@ -193,6 +193,22 @@ pub trait Isa: Guest + Sized {
         unreachable!("only RISC-V's vectors have such a way");
     }
 
+    /// Whether an instruction is a barrier of memory and nothing else.
+    fn is_barrier(_item: &Self::Item) -> bool {
+        false
+    }
+
+    /// Whether an instruction is a barrier, too: a barrier behind it has nothing to do.
+    fn fences(_item: &Self::Item) -> bool {
+        false
+    }
+
+    /// Whether an instruction always runs, and neither accesses memory nor branches; only where
+    /// [`Isa::is_barrier`].
+    fn computes(_item: &Self::Item) -> bool {
+        false
+    }
+
     /// Whether no block may end after an instruction.
     fn binds(_item: &Self::Item) -> bool {
         false
@@ -291,10 +307,13 @@ enum Cold {
     Modes { mxcsr: u32, back: Label },
     /// An instruction of vectors where vl is not what the group has.
     Partly(Partly),
+    /// Load two words one by one, to rax and rcx, for the instruction at `pc`, and come back.
+    TwoWords { mem: Mem, pc: u64, back: Label },
     /// Go on at a block of the unit that has the guest's registers elsewhere, or the flags in memory.
-    Reassign { to: u16, saves: bool, block: Label },
-    /// The entry of a block that has the guest's registers elsewhere.
-    Entry { start: u64, end: u64, to: u16, block: Label },
+    /// `fenced` asks for a barrier.
+    Reassign { to: u16, saves: bool, fenced: bool, block: Label },
+    /// The entry of a block that has the guest's registers elsewhere, or needs a barrier before it.
+    Entry { start: u64, end: u64, to: u16, block: Label, fenced: bool },
 }
 
 struct Stub {
@@ -341,6 +360,11 @@ pub struct Translator<'t, I: Isa> {
     items: &'t [I::Item],
     /// The branch that ends the block, if there is one.
     end_item: Option<I::Item>,
+    /// The instructions of the next block, if this one only goes on there and the next is in the unit.
+    following: &'t [I::Item],
+    /// Whether something that is a barrier lies before this place, on all ways, with no access to the guest's
+    /// memory in between: another barrier has nothing to do here.
+    fenced: bool,
     /// What is known about the guest's vector registers.
     zeros: Zeros,
     /// Where the guest's registers are, and the number of this assignment in the unit.
@@ -507,6 +531,8 @@ impl<'t, I: Isa> Translator<'t, I> {
             block_start: start,
             items: &[],
             end_item: None,
+            following: &[],
+            fenced: false,
             zeros: Zeros::default(),
             assignment: I::STANDARD.clone(),
             assigned: STANDARD,
@@ -578,6 +604,12 @@ impl<'t, I: Isa> Translator<'t, I> {
         self.a.jump_if(Cc::Ne, change);
         self.a.bind(back);
         self.modes = Some(mxcsr);
+    }
+
+    /// Orders all accesses before this place and all behind it. A locked instruction takes less time than
+    /// MFENCE.
+    fn full_barrier(&mut self) {
+        self.a.xchg(3, SCRATCH_MEMORY, Reg::RAX);
     }
 
     /// Begins an access to guest memory.
@@ -807,16 +839,31 @@ impl<'t, I: Isa> Translator<'t, I> {
                     I::lower_partly(self, &partly);
                     self.a.jump(partly.back);
                 }
-                Cold::Reassign { to, saves, block } => {
+                Cold::TwoWords { mem, pc, back } => {
+                    (self.pc, self.items) = (pc, &[]);
+                    self.mark();
+                    self.guest_access();
+                    self.a.mov(Size::D, Reg::RAX, mem);
+                    self.guest_access();
+                    self.a.mov(Size::D, Reg::RCX, mem.plus(4));
+                    self.a.jump(back);
+                }
+                Cold::Reassign { to, saves, fenced, block } => {
                     if saves {
                         self.save_flags();
+                    }
+                    if fenced {
+                        self.full_barrier();
                     }
                     self.reassign(to);
                     self.a.jump(block);
                 }
-                Cold::Entry { start, end, to, block } => {
+                Cold::Entry { start, end, to, block, fenced } => {
                     let code = self.base + self.a.position();
                     self.unit.blocks.push((self.keying.key(start, self.mode), end, code));
+                    if fenced {
+                        self.full_barrier();
+                    }
                     self.reassign(to);
                     self.a.jump(block);
                 }

@@ -2,6 +2,7 @@
 // Bit fields read better without parentheses around every shift.
 #![allow(clippy::precedence)]
 
+mod barriers;
 #[allow(dead_code)]
 #[path = "../../../emu-guest/tests/it/cases.rs"]
 mod cases;

@@ -3,12 +3,12 @@
 //! No base changes before the last access of an instruction, so an instruction that faults can be run again
 //! by the interpreter. LDM may have loaded some of its registers by then.
 
-use super::{NO_BASE, PC, Translator, at};
-use crate::layout::SCRATCH_MEMORY;
+use super::{ALWAYS, NO_BASE, PC, Translator, at};
+use crate::translate::Cold;
 use crossdock_emu_guest::a32::Instruction;
 use crossdock_emu_guest::a32::action::{Action, Mode, Transfer};
 use crossdock_emu_guest::a32::registers::place;
-use crossdock_emu_x64::{Mem, Reg, Shift, Size};
+use crossdock_emu_x64::{Cc, Label, Mem, Reg, Shift, Size};
 
 /// Bits of a load or store of several registers: up, before, write-back.
 const UP: u32 = 1;
@@ -16,13 +16,9 @@ const BEFORE: u32 = 2;
 const WRITE_BACK: u32 = 4;
 
 impl Translator<'_> {
-    /// DMB, DSB.
-    pub(super) fn barrier(&mut self) {
-        self.a.xchg(3, SCRATCH_MEMORY, Reg::RAX);
-    }
-
-    /// The operand of a load or store. The base is in a register that is not rax; the sum, if it is written
-    /// back, in rdx. Changes EFLAGS for shifted and subtracted registers.
+    /// The operand of a load or store. The base is in a register that is not rax. If a register is added, the
+    /// sum that is written back is in rdx, or in rcx after the access. Changes EFLAGS for shifted and
+    /// subtracted registers.
     fn operand(&mut self, item: &Instruction, mode: Mode, register: bool) -> Mem {
         if !register && item.rn == NO_BASE {
             // From PC.
@@ -31,16 +27,7 @@ impl Translator<'_> {
         }
         if !register {
             let base = self.held(item.rn, Reg::RDX);
-            if mode == Mode::Offset {
-                return at(base, item.imm);
-            }
-            if mode == Mode::Before {
-                self.a.lea(Size::D, Reg::RDX, at(base, item.imm));
-                return at(Reg::RDX, 0);
-            }
-            // The base itself; the sum goes to rcx.
-            self.a.lea(Size::D, Reg::RCX, at(base, item.imm));
-            return at(base, 0);
+            return at(base, if mode == Mode::After { 0 } else { item.imm });
         }
         let (kind, amount) = (item.extra & 7, item.imm as u8);
         let subtracts = item.extra & 8 != 0;
@@ -84,14 +71,20 @@ impl Translator<'_> {
         }
     }
 
-    /// Writes the base back: from rdx, or after the access from rcx.
+    /// Writes the base back, behind the access.
     fn write_back(&mut self, item: &Instruction, mode: Mode) {
-        // A register may hold anything.
-        let by = if matches!(item.action, Action::Access { register: true, .. }) { 1 } else { item.imm };
+        let register = matches!(item.action, Action::Access { register: true, .. });
         match mode {
             Mode::Offset => {}
-            Mode::Before => self.put_moved(item.rn, Reg::RDX, by),
-            Mode::After => self.put_moved(item.rn, Reg::RCX, by),
+            // The base is where the operand has it.
+            Mode::Before | Mode::After if !register => {
+                let t = self.result(item.rn, Reg::RDX);
+                self.a.lea(Size::D, t, at(t, item.imm));
+                self.put_moved(item.rn, t, item.imm);
+            }
+            // A register may hold anything.
+            Mode::Before => self.put_moved(item.rn, Reg::RDX, 1),
+            Mode::After => self.put_moved(item.rn, Reg::RCX, 1),
         }
     }
 
@@ -123,11 +116,21 @@ impl Translator<'_> {
                 self.write_back(item, mode);
             }
             Transfer::LoadDual => {
+                let back = if register { None } else { self.unless_odd(item, mem) };
                 // One access of 8 bytes.
                 self.guest_access();
                 self.a.mov(Size::Q, Reg::RAX, mem);
-                self.write_back(item, mode);
+                if register {
+                    // The sum is in rcx.
+                    self.write_back(item, mode);
+                }
                 self.a.rorx(Size::Q, Reg::RCX, Reg::RAX, 32);
+                if let Some(back) = back {
+                    self.a.bind(back);
+                }
+                if !register {
+                    self.write_back(item, mode);
+                }
                 for (guest, half) in [(item.rd, Reg::RAX), (item.ra, Reg::RCX)] {
                     let t = self.result(guest, half);
                     self.a.mov(Size::D, t, half);
@@ -135,18 +138,37 @@ impl Translator<'_> {
                 }
             }
             Transfer::StoreDual => {
-                self.store_dual(item, mode, mem);
+                self.store_dual(item, mem);
                 self.write_back(item, mode);
             }
         }
     }
 
+    /// Makes LDRD two accesses, of rax and rcx, if its address is no multiple of 8, and returns where both
+    /// ways meet. There the architecture asks for no single access (manual E2.2.1), and two words that
+    /// compilers load together were often stored apart: the host would have to wait until these stores have
+    /// reached its cache. Does nothing if that would take more to keep the flags than it is likely to gain.
+    fn unless_odd(&mut self, item: &Instruction, mem: Mem) -> Option<Label> {
+        if item.it != 0 || item.condition < ALWAYS || self.live_before && !self.flags.saved() {
+            return None;
+        }
+        self.clobber();
+        self.mark();
+        let back = self.a.label();
+        let split = self.stub(Cold::TwoWords { mem, pc: self.pc, back });
+        self.a.test_imm8(mem.base, 4);
+        self.a.jump_if(if mem.disp & 4 == 0 { Cc::Ne } else { Cc::E }, split);
+        Some(back)
+    }
+
     /// STRD. One access of 8 bytes, as [`Transfer::LoadDual`] is: the host forwards two stores to one load
-    /// only when they have reached its cache. Keeps EFLAGS, and rcx if it holds the sum that is written back.
-    fn store_dual(&mut self, item: &Instruction, mode: Mode, mem: Mem) {
+    /// only when they have reached its cache. Keeps EFLAGS, and rcx if the operand may need it, or it holds
+    /// the sum that is written back.
+    fn store_dual(&mut self, item: &Instruction, mem: Mem) {
+        let is_free = !matches!(item.action, Action::Access { register: true, .. });
         let low = match self.general_host(item.rd) {
             Some(host) => host,
-            None if mode != Mode::After && mem.index.is_none() => self.held(item.rd, Reg::RCX),
+            None if is_free => self.held(item.rd, Reg::RCX),
             None => {
                 let t = self.held(item.rd, Reg::RAX);
                 self.store(2, mem, t);

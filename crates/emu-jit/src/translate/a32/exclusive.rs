@@ -1,11 +1,68 @@
-//! Exclusive loads and stores (manual B2.9): a store compares memory with the value that was loaded.
+//! Exclusive loads and stores (manual B2.9), where a store compares memory with the value that was loaded;
+//! and the barriers around them.
+//!
+//! A store-exclusive is a barrier itself, whether it stores or not: here by a locked instruction, in the
+//! interpreter by that or a fence. So two barriers have nothing to do:
+//!
+//! - one behind a store-exclusive, if no other access lies between;
+//! - one in front of a *round* ([`Translator::round_follows`]), which loads, computes, stores, and goes back
+//!   to the load until it has stored. It must only keep the load behind the accesses before it. In the round
+//!   that stores, the load might as well come with the store, since memory held the same value; what other
+//!   rounds load is not used, and they end with a barrier.
 
-use super::{Translator, at};
+use super::{ALWAYS, Translator, at};
 use crate::layout::{EXCLUSIVE_ADDRESS, EXCLUSIVE_SIZE, EXCLUSIVE_VALUE};
-use crossdock_emu_guest::a32::Instruction;
+use crate::translate::Isa;
+use crossdock_emu_guest::a32::action::{Action, Form};
+use crossdock_emu_guest::a32::{A32, Instruction};
 use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
 
+/// The operation of CMP.
+const COMPARE: u8 = 10;
+/// The condition NE.
+const NOT_EQUAL: u8 = 1;
+
 impl Translator<'_> {
+    /// DMB, DSB.
+    pub(super) fn barrier(&mut self) {
+        if !self.fenced && !self.round_follows() {
+            self.full_barrier();
+            self.fenced = true;
+        }
+    }
+
+    /// Whether the instructions behind the current one, up to the next access to memory, are
+    ///
+    /// ```text
+    /// round:  LDREX t, [n]
+    ///         ...                 computes
+    ///         STREX s, u, [n]
+    ///         CMP   s, #0
+    ///         BNE   round
+    /// ```
+    fn round_follows(&self) -> bool {
+        // A plan may show only a part of the block.
+        if self.behind + 1 != self.items.len() + usize::from(self.end_item.is_some()) {
+            return false;
+        }
+        let behind = self.items[1..].iter().chain(&self.end_item).chain(self.following);
+        let mut items = behind.skip_while(|item| A32::computes(item));
+        let Some(load) = items.next() else { return false };
+        let Action::LoadExclusive { size } = load.action else { return false };
+        let mut items = items.skip_while(|item| A32::computes(item));
+        let (Some(store), Some(compare), Some(branch)) = (items.next(), items.next(), items.next()) else {
+            return false;
+        };
+        let tests = Action::Data { operation: COMPARE, sets: true, form: Form::Immediate };
+        [load, store, compare].iter().all(|item| item.condition >= ALWAYS)
+            && store.action == Action::StoreExclusive { size }
+            && (store.rn, store.imm) == (load.rn, load.imm)
+            && compare.action == tests
+            && (compare.rn, compare.imm) == (store.rm, 0)
+            && branch.action == Action::Branch
+            && (branch.condition, u64::from(branch.imm)) == (NOT_EQUAL, load.place)
+    }
+
     /// `rdx` = the address. Goes to the interpreter if it is not aligned.
     fn exclusive_address(&mut self, item: &Instruction, size: u8, slow: crossdock_emu_x64::Label) {
         let base = self.held(item.rn, Reg::RDX);

@@ -177,6 +177,19 @@ impl Isa for A32 {
         items.iter().position(|item| item.place == at && item.it == 0).filter(|&i| i > 0)
     }
 
+    fn is_barrier(item: &Instruction) -> bool {
+        item.action == Action::Barrier && item.condition >= ALWAYS
+    }
+
+    fn fences(item: &Instruction) -> bool {
+        matches!(item.action, Action::Barrier | Action::StoreExclusive { .. }) && item.condition >= ALWAYS
+    }
+
+    fn computes(item: &Instruction) -> bool {
+        let is_simple = matches!(item.action, Action::Data { .. } | Action::Extend { .. } | Action::Nop);
+        is_simple && item.condition >= ALWAYS && !item.ends && matches!(Kind::of(item.word), Kind::General)
+    }
+
     fn binds(item: &Instruction) -> bool {
         item.next_it != 0
     }

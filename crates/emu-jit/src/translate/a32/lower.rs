@@ -32,6 +32,9 @@ impl Translator<'_> {
     pub(super) fn instruction(&mut self) -> usize {
         let instruction = self.items[0];
         let float = Kind::of(instruction.word);
+        // Instructions that are not looked at may access memory.
+        let fenced = self.fenced;
+        self.fenced &= A32::is_barrier(&instruction);
         if leaves_on_condition(&instruction) {
             match call_end(&instruction) {
                 Some(call) => self.call_on_condition(&instruction, call),
@@ -51,7 +54,11 @@ impl Translator<'_> {
             return 1;
         }
         if instruction.condition >= ALWAYS {
-            return self.lower_kind(&instruction, &float);
+            let done = self.lower_kind(&instruction, &float);
+            if !A32::is_barrier(&instruction) {
+                self.fenced = A32::fences(&instruction) || fenced && A32::computes(&instruction);
+            }
+            return done;
         }
         // What holds behind the instruction must hold whether it runs or not.
         match &float {

@@ -2,18 +2,13 @@
 //! interpreter.
 
 use super::Translator;
-use crate::layout::{SCRATCH_MEMORY, X0};
+use crate::layout::X0;
 use crate::translate::operands::{ZERO, half};
 use crossdock_emu_guest::rv64::Instruction;
 use crossdock_emu_guest::rv64::action::Action;
 use crossdock_emu_x64::{Mem, Reg, Size};
 
 impl Translator<'_> {
-    /// Orders earlier stores before later loads.
-    pub(super) fn barrier(&mut self) {
-        self.a.xchg(3, SCRATCH_MEMORY, Reg::RAX);
-    }
-
     pub(super) fn access(&mut self, item: &Instruction, action: Action) {
         let base = self.get(item.rn, Reg::RDX);
         let mem = Mem::at(base, item.imm as i32);

@@ -58,7 +58,7 @@ impl Translator<'_> {
             Action::Nothing => ONE,
             Action::Fence => {
                 if item.orders_stores_before_loads() {
-                    self.barrier();
+                    self.full_barrier();
                 }
                 ONE
             }

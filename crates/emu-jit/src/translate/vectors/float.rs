@@ -6,7 +6,10 @@
 //! other flag.
 
 use super::form::Form;
-use super::lanes::{AND, EQUAL_OR_UNORDERED, EQUAL_QUIET, GREATER, OR, UNORDERED, XOR, lanes};
+use super::lanes::{
+    ADD as ADD_INTEGERS, AND, EQUAL_OR_UNORDERED, EQUAL_QUIET, GREATER, OR, UNORDERED, UNORDERED_QUIET, XOR,
+    above_smallest, lanes,
+};
 use super::scalar::Way;
 use crate::layout::{X0, X1, X2, vector};
 use crate::translate::{Isa, Lowered, ONE, Translator};
@@ -27,7 +30,6 @@ const FUSED_NEGATED: u8 = 0xbc;
 /// More predicates of VCMP.
 const LESS: u8 = 0x01;
 const LESS_EQUAL: u8 = 0x02;
-const UNORDERED_QUIET: u8 = 0x03;
 const ORDERED_QUIET: u8 = 0x07;
 const GREATER_EQUAL: u8 = 0x0d;
 const GREATER_THAN: u8 = 0x0e;
@@ -183,7 +185,7 @@ impl<I: Isa> Translator<'_, I> {
         match way {
             _ if !self.flushes() => self.unless_any_nan(l, t, way),
             Some((_, slow)) if self.wary => self.unless_equal(l, t, EQUAL_OR_UNORDERED, slow),
-            _ => self.signal_equal(l, t, if self.standard { EQUAL_OR_UNORDERED } else { EQUAL_QUIET }),
+            _ => self.signal_smallest(l, t, self.standard),
         }
     }
 
@@ -192,31 +194,34 @@ impl<I: Isa> Translator<'_, I> {
         match way {
             _ if !self.flushes() => {}
             Some((_, slow)) if self.wary => self.unless_equal(l, t, EQUAL_QUIET, slow),
-            _ => self.signal_equal(l, t, EQUAL_QUIET),
+            _ => self.signal_smallest(l, t, false),
         }
     }
 
-    /// xmm1 = ones in the lanes of `t` whose magnitude compares with the smallest normal number by a
-    /// predicate of VCMP.
-    fn compare_smallest(&mut self, l: Lanes, t: Xmm, predicate: u8) {
+    /// Jumps to the interpreter if the magnitude of a lane of `t` compares with the smallest normal number by
+    /// a predicate of VCMP. Changes rax and xmm1.
+    fn unless_equal(&mut self, l: Lanes, t: Xmm, predicate: u8, slow: Label) {
         let magnitude = self.lanes_constant(l, l.sign() - 1);
         self.a.vp(AND, X1, t, magnitude);
         let smallest = self.lanes_constant(l, l.power(if l.double { -1022 } else { -126 }));
         self.lanes_op(l, 0xc2, X1, X1, smallest);
         self.a.byte_behind_operand(predicate);
-    }
-
-    /// Jumps to the interpreter if [`Translator::compare_smallest`] finds a lane. Changes rax and xmm1.
-    fn unless_equal(&mut self, l: Lanes, t: Xmm, predicate: u8, slow: Label) {
-        self.compare_smallest(l, t, predicate);
         self.unless_any(l, X1, slow);
     }
 
-    /// Signals the lanes that [`Translator::compare_smallest`] finds: a lane of ones is a NaN. That needs no
-    /// branch, and leaves the host's way from vector to general registers, which stores use too, alone.
-    fn signal_equal(&mut self, l: Lanes, t: Xmm, predicate: u8) {
-        self.compare_smallest(l, t, predicate);
-        self.lanes_compare(l, UNORDERED, X1, X1, X1);
+    /// Signals lanes of `t` with the smallest normal magnitude, some of little more, and if `nans` all NaNs:
+    /// an addition of integers makes NaNs of them ([`above_smallest`]), and a comparison signals these. That
+    /// needs no branch, and leaves the host's way from vector to general registers, which stores use too,
+    /// alone. Changes xmm1.
+    fn signal_smallest(&mut self, l: Lanes, t: Xmm, nans: bool) {
+        debug_assert_ne!(t, X1);
+        let addend = self.lanes_constant(l, above_smallest(l.log2()));
+        self.a.vp(ADD_INTEGERS[l.log2() as usize] as u8, X1, t, addend);
+        if nans {
+            self.lanes_compare(l, UNORDERED, X1, t, X1);
+        } else {
+            self.lanes_compare(l, UNORDERED_QUIET, X1, X1, X1);
+        }
     }
 
     /// Jumps to the interpreter if a magnitude is not below the number whose bits are `limit` or, for

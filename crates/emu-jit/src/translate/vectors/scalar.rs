@@ -7,7 +7,7 @@
 //! ([`Translator::wary`]) finds these cases by comparisons. No operand is overwritten before that.
 
 use super::immediate::expand_immediate;
-use super::lanes::{AND, EQUAL_OR_UNORDERED, EQUAL_QUIET, UNORDERED};
+use super::lanes::{ADD, AND, UNORDERED, UNORDERED_QUIET, above_smallest};
 use crate::layout::{X0, X1, X2, vector};
 use crate::translate::operands::is_part;
 use crate::translate::{Isa, Translator};
@@ -46,27 +46,28 @@ impl<I: Isa> Translator<'_, I> {
     /// the host after it. So do NaNs if `nans`, or if the instruction is wary. No operand must have been
     /// overwritten. Changes xmm15.
     ///
-    /// A comparison makes a lane of ones, which is a NaN, of such a result; and the next one signals it. That
-    /// needs neither a branch nor EFLAGS.
+    /// An addition of integers makes a NaN of such a result ([`above_smallest`]), and a comparison signals
+    /// it. That needs neither a branch nor EFLAGS.
     pub(in crate::translate) fn unless_scalar_special(&mut self, double: bool, nans: bool, t: Xmm, way: Way) {
         if !self.flushes() {
             return self.unless_nan(double, t, way);
         }
         debug_assert_ne!(t, X2);
-        let (sign, smallest) = if double { (1 << 63, 1 << 52) } else { (1 << 31, 1 << 23) };
-        let (magnitude, smallest) = (self.constant(sign - 1), self.constant(smallest));
-        self.a.vp(AND, X2, t, magnitude);
+        let log2 = 2 + usize::from(double);
         match way {
             Some((_, slow)) => {
+                let (sign, smallest) = if double { (1 << 63, 1 << 52) } else { (1 << 31, 1 << 23) };
+                let (magnitude, smallest) = (self.constant(sign - 1), self.constant(smallest));
+                self.a.vp(AND, X2, t, magnitude);
                 // Unordered operands set ZF as equal ones do.
                 self.a.vucomis(double, X2, smallest);
                 self.a.jump_if(Cc::E, slow);
             }
             None => {
-                self.a.vscalar(double, 0xc2, X2, X2, smallest);
-                self.a.byte_behind_operand(if nans { EQUAL_OR_UNORDERED } else { EQUAL_QUIET });
-                self.a.vscalar(double, 0xc2, X2, X2, X2);
-                self.a.byte(UNORDERED);
+                let addend = self.constant(above_smallest(log2 as u32).into());
+                self.a.vp(ADD[log2] as u8, X2, t, addend);
+                self.a.vscalar(double, 0xc2, X2, if nans { t } else { X2 }, X2);
+                self.a.byte(if nans { UNORDERED } else { UNORDERED_QUIET });
             }
         }
     }
