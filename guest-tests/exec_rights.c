@@ -53,6 +53,9 @@ int main(void) {
     call("taken back", p);
     mprotect(p, 4096, PROT_EXEC);
     call("execute alone", p);
+    int file = memfd_create("code", 0);
+    if (write(file, seven, sizeof seven) != sizeof seven) return 1;
+    call("execute alone, of a file", mmap(NULL, 4096, PROT_EXEC, MAP_PRIVATE, file, 0));
     mprotect(p, 4096, PROT_NONE);
     call("no right", p);
     mprotect(p, 4096, PROT_READ | PROT_WRITE | PROT_EXEC);

@@ -163,6 +163,16 @@ fn replace(a: [u64; 6]) -> Result<u64, Errno> {
     unsafe { memory::map(a) }
 }
 
+/// The host's rights for rights of the guest (PROT_ of mmap(2)): what may only be executed may be read as well.
+/// The translator reads code; a host with protection keys would refuse that (pkeys(7)). Kernels of arm64
+/// without EPAN, and of Arm, give the same rights.
+pub(crate) fn host_rights(protection: u64) -> u64 {
+    const ALL: u64 = 7;
+    const READ: u64 = 1;
+    const EXECUTE: u64 = 4;
+    if protection & ALL == EXECUTE { protection | READ } else { protection }
+}
+
 /// Maps a part of a file over guest memory.
 pub(crate) fn map_file(
     address: u64,
@@ -171,12 +181,13 @@ pub(crate) fn map_file(
     file: i32,
     offset: u64,
 ) -> Result<u64, Errno> {
-    replace([address, length, protection, MAP_PRIVATE | MAP_FIXED, file as u64, offset])
+    replace([address, length, host_rights(protection), MAP_PRIVATE | MAP_FIXED, file as u64, offset])
 }
 
 /// Maps zeroes over guest memory.
 pub(crate) fn map_zeroes(address: u64, length: u64, protection: u64) -> Result<u64, Errno> {
-    replace([address, length, protection, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, u64::MAX, 0])
+    let flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
+    replace([address, length, host_rights(protection), flags, u64::MAX, 0])
 }
 
 /// Unmaps guest memory; nothing if the range is empty.
@@ -193,5 +204,5 @@ pub(crate) fn protect(address: u64, length: u64, protection: u64) -> Result<(), 
         return Err(errno::ENOMEM);
     }
     // SAFETY: guest memory only.
-    unsafe { memory::protect(address, length, protection) }
+    unsafe { memory::protect(address, length, host_rights(protection)) }
 }

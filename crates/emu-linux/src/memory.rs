@@ -154,7 +154,8 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
         address = if fixed { outside(address) } else { 0 };
     }
     let prot = if prot & PROT_BTI != 0 { prot & !PROT_BTI } else { prot };
-    let map = || call(nr::MMAP, [address, length, prot, flags & !MAP_32BIT, descriptor, offset]);
+    let rights = guest::host_rights(prot);
+    let map = || call(nr::MMAP, [address, length, rights, flags & !MAP_32BIT, descriptor, offset]);
     let got = if fixed { map()? } else { place(pages, map, |got| give_up(got, pages))? };
     replaced(got as u64, pages, prot);
     if prot & (PROT_EXEC | PROT_WRITE) == PROT_EXEC && flags & (MAP_PRIVATE | MAP_ANONYMOUS) == MAP_PRIVATE {
