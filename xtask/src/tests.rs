@@ -65,8 +65,8 @@ pub fn test(filter: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Builds buildctl, which no distribution has as a package, and runs the tests that need it. Its source comes in
-/// 64 packages of a suite that changes daily, so these tests are not part of the others.
+/// Builds buildctl, which no distribution has as a package, and runs the tests that need it. Its source comes
+/// in 64 packages of a suite that changes daily, so these tests are not part of the others.
 pub fn buildctl() -> Result<()> {
     clients::build_buildctl()?;
     run(with_default_signals(&cargo_command()).args([

@@ -163,9 +163,9 @@ fn replace(a: [u64; 6]) -> Result<u64, Errno> {
     unsafe { memory::map(a) }
 }
 
-/// The host's rights for rights of the guest (PROT_ of mmap(2)): what may only be executed may be read as well.
-/// The translator reads code; a host with protection keys would refuse that (pkeys(7)). Kernels of arm64
-/// without EPAN, and of Arm, give the same rights.
+/// The host's rights for rights of the guest (PROT_ of mmap(2)): what may only be executed may be read as
+/// well. The translator reads code; a host with protection keys would refuse that (pkeys(7)). Kernels of
+/// arm64 without EPAN, and of Arm, give the same rights.
 pub(crate) fn host_rights(protection: u64) -> u64 {
     const ALL: u64 = 7;
     const READ: u64 = 1;
