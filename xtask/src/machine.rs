@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// Every handler, mount, user and process that is new, or gone.
+    /// Every handler, mount, user, process and temporary file that is new, or gone.
     pub fn check(&self) -> Result<()> {
         let strays = strays()?;
         for name in USERS.iter().filter(|name| is_root() && exists(name) && !self.users.contains(name)) {
@@ -56,7 +57,8 @@ fn exists(user: &str) -> bool {
     passwd.lines().any(|line| line.split(':').next() == Some(user))
 }
 
-/// The handlers with their texts, the mounts, and the files of users and groups.
+/// The handlers with their texts, the mounts, the files of users and groups, and temporary files of this
+/// user's tests.
 fn lines() -> Result<BTreeSet<String>> {
     let mut lines = BTreeSet::new();
     for entry in fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten() {
@@ -74,6 +76,12 @@ fn lines() -> Result<BTreeSet<String>> {
     for file in ["/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid"] {
         let text = fs::read_to_string(file).unwrap_or_default();
         lines.extend(text.lines().map(|line| format!("{file}: {line}")));
+    }
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let is_own = entry.metadata().is_ok_and(|data| data.uid() == rustix::process::getuid().as_raw());
+        if is_own && entry.file_name().as_encoded_bytes().starts_with(b"crossdock-") {
+            lines.insert(format!("temporary {}", entry.path().display()));
+        }
     }
     for directory in ["/etc/binfmt.d", "/run/binfmt.d"] {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();

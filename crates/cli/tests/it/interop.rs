@@ -92,15 +92,14 @@ pub fn end_podman(directory: &Path) {
     if is_root() || !directory.join("libpod").exists() {
         return;
     }
-    let place = |name: &str| directory.join(name).display().to_string();
-    let (graph, run, libpod) = (place("graph"), place("run"), place("libpod"));
-    let mut podman = Command::new("podman");
-    podman.args(["--root", &graph, "--runroot", &run, "--tmpdir", &libpod, "--storage-driver", "vfs"]);
-    let _ = podman.args(["unshare", "rm", "-rf", &graph]).output();
     let pause = fs::read_to_string(directory.join("libpod/pause.pid")).unwrap_or_default();
     if let Some(pause) = pause.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pause, rustix::process::Signal::KILL);
     }
+    // podman has the same ids as our own namespace of the user.
+    let mut own = Command::new(env!("CARGO_BIN_EXE_crossdock"));
+    own.arg("--root").arg(directory.join("store")).args(["unshare", "rm", "-rf"]);
+    let _ = own.arg(directory.join("graph")).arg(directory.join("store")).output();
 }
 
 /// An image with everything that layers can hold: owners, modes, links, a deletion, an opaque directory.

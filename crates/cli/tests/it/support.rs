@@ -263,7 +263,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if !is_root() && self.store().exists() {
+        if !is_root() && (self.store().exists() || self.path("work").exists()) {
             // Files of other ids, and overlay's work directories, can only be removed inside the user
             // namespace.
             let directory = self.text("");

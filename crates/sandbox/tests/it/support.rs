@@ -62,6 +62,15 @@ const APPLETS: &[&str] = &[
     "true", "tty", "umount", "wc", "ps", "head", "printf", "seq", "sed", "su", "chmod", "cp", "ulimit", "df",
 ];
 
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // overlayfs leaves a directory that its owner may not read, so that only root could remove it.
+        for work in ["work/work", "dropped-work/work"] {
+            let _ = fs::set_permissions(self.path(work), fs::Permissions::from_mode(0o700));
+        }
+    }
+}
+
 impl Sandbox {
     /// A root of two layers: busybox, and `/etc` with users. It lacks every mount point except `/etc` itself.
     pub fn new(who: Who, script: &str) -> Sandbox {
