@@ -69,16 +69,12 @@ impl Objects for Bucket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::objects::read as read_fields;
     use super::*;
 
     #[test]
     fn fields_come_before_variables() {
-        let place = |fields: &[(&str, &str)], variables: &[(&str, &str)]| {
-            let value = |name: &str| {
-                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
-            };
-            of_fields(&fields.iter().copied().collect(), &value)
-        };
+        let place = |fields: &[_], variables: &[_]| read_fields(of_fields, fields, variables);
         let job = [
             ("AWS_REGION", "eu-west-1"),
             ("AWS_ACCESS_KEY_ID", "id"),

@@ -80,16 +80,12 @@ impl Objects for BlobContainer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::objects::read as read_fields;
     use super::*;
 
     #[test]
     fn fields_come_before_variables() {
-        let place = |fields: &[(&str, &str)], variables: &[(&str, &str)]| {
-            let value = |name: &str| {
-                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
-            };
-            of_fields(&fields.iter().copied().collect(), &value)
-        };
+        let place = |fields: &[_], variables: &[_]| read_fields(of_fields, fields, variables);
         let url = ("account_url", "https://mine.blob.core.windows.net");
         let key = ("secret_access_key", "aGlkZGVu");
         let read = place(&[url, key], &[]).expect("whole");

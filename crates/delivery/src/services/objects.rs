@@ -125,3 +125,15 @@ impl Given<'_> {
         value.with_context(|| format!("{field}= is missing, and {} is not set", names[0]))
     }
 }
+
+/// What a reader of fields makes of fields and variables.
+#[cfg(test)]
+pub(super) fn read<T>(
+    of_fields: fn(&HashMap<&str, &str>, Variables<'_>) -> Result<ObjectsPlace<T>>,
+    fields: &[(&str, &str)],
+    variables: &[(&str, &str)],
+) -> Result<ObjectsPlace<T>> {
+    let value =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+    of_fields(&fields.iter().copied().collect(), &value)
+}
