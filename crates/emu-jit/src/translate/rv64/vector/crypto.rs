@@ -33,8 +33,8 @@ fn quadwords(bytes: u32) -> impl Iterator<Item = Chunk> {
 }
 
 impl Translator<'_> {
-    /// An instruction for SHA of the host, which has no form with VEX. Where 256-bit operations have left upper
-    /// halves in use, each of them takes 25 times as long on Intel's CPUs (Sapphire Rapids).
+    /// An instruction for SHA of the host, which has no form with VEX. Where 256-bit operations have left
+    /// upper halves in use, each of them takes 25 times as long on Intel's CPUs (Sapphire Rapids).
     fn sha(&mut self, opcode: u8, d: Xmm, b: Xmm) {
         self.a.vzeroupper();
         self.a.sha(opcode, d, b);
