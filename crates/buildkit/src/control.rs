@@ -57,6 +57,33 @@ impl Drop for Watch {
     }
 }
 
+/// Statuses as messages: those that only tell of vertexes go together, since each message costs both sides
+/// several system calls. What is told of one vertex stays in order.
+fn together(all: Vec<StatusResponse>) -> Vec<StatusResponse> {
+    /// Vertexes in one message, so that it stays small.
+    const MOST: usize = 64;
+    let tells_vertexes = |one: &StatusResponse| {
+        one.statuses.is_empty()
+            && one.logs.is_empty()
+            && one.warnings.is_empty()
+            && one.vertexes.len() <= MOST
+    };
+    let mut messages: Vec<StatusResponse> = Vec::new();
+    for status in all {
+        match messages.last_mut() {
+            Some(last)
+                if tells_vertexes(last)
+                    && tells_vertexes(&status)
+                    && last.vertexes.len() + status.vertexes.len() <= MOST =>
+            {
+                last.vertexes.extend(status.vertexes);
+            }
+            _ => messages.push(status),
+        }
+    }
+    messages
+}
+
 /// Everything that a log has, and what is added to it.
 fn follow(log: Arc<StatusLog>) -> Answers<StatusResponse> {
     let (send, receive) = mpsc::channel(16);
@@ -64,7 +91,7 @@ fn follow(log: Arc<StatusLog>) -> Answers<StatusResponse> {
         let mut next = 0;
         while let Some(all) = log.next(next).await {
             next += all.len();
-            for status in all {
+            for status in together(all) {
                 if send.send(Ok(status)).await.is_err() {
                     return;
                 }
@@ -269,6 +296,12 @@ impl Control for Server {
             if let Err(failure) = written.await {
                 eprintln!("warning: the build is not recorded: {failure}");
             }
+            let server = self.0.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = server.house.history.prune() {
+                    eprintln!("warning: old records of builds stay: {error:#}");
+                }
+            });
         }
         // A client that asks for the status late finds the record.
         drop(watch);
@@ -430,4 +463,30 @@ fn past(server: &Inner, request: &BuildHistoryRequest) -> anyhow::Result<Vec<Bui
         all.truncate(limit);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard_buildkit_proto::moby::buildkit::v1::{Vertex, VertexLog};
+
+    #[test]
+    fn vertexes_go_together_and_nothing_passes_another() {
+        let vertex = |name: &str| StatusResponse {
+            vertexes: vec![Vertex { name: name.to_string(), ..Vertex::default() }],
+            ..StatusResponse::default()
+        };
+        let log = StatusResponse { logs: vec![VertexLog::default()], ..StatusResponse::default() };
+        let names = |one: &StatusResponse| {
+            one.vertexes.iter().map(|vertex| vertex.name.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let all = vec![vertex("a"), vertex("b"), log.clone(), vertex("c"), vertex("d")];
+        let messages = together(all);
+        assert_eq!(messages.iter().map(names).collect::<Vec<_>>(), ["a b", "", "c d"]);
+        assert_eq!(messages[1], log);
+        let many: Vec<StatusResponse> = (0..150).map(|n| vertex(&n.to_string())).collect();
+        let messages = together(many);
+        assert_eq!(messages.iter().map(|one| one.vertexes.len()).collect::<Vec<_>>(), [64, 64, 22]);
+        assert!(together(Vec::new()).is_empty());
+    }
 }

@@ -441,21 +441,33 @@ impl<'w> Frontend<'_, 'w> {
             };
             return Ok((definition, Some(directory), ignore));
         }
-        let definition = match (input("dockerfile"), &local_dockerfile) {
+        let load_definition = || match (input("dockerfile"), &local_dockerfile) {
             (Some(input), None) => {
                 ensure!(!input.def.is_empty(), "invalid nil input definition to definition op");
-                read_definition(&self.unpacked(input)?, &filename)?
+                read_definition(&self.unpacked(input)?, &filename)
             }
-            (_, name) => self.definition(name.as_deref().unwrap_or("dockerfile"), &filename)?,
+            (_, name) => self.definition(name.as_deref().unwrap_or("dockerfile"), &filename),
         };
         if let Some(input) = input("context") {
+            let definition = load_definition()?;
             let directory = self.unpacked(input)?;
             let ignore = definition.ignore.clone().unwrap_or_default();
             return Ok((definition, Some(directory), ignore));
         }
+        // Both are asked for at once: each is a question to the client and its answer.
+        let runtime = tokio::runtime::Handle::current();
+        let (definition, ignore) = std::thread::scope(|scope| {
+            let ignore = scope.spawn(|| {
+                let _inside = runtime.enter();
+                self.ignore("load .dockerignore", &key)
+            });
+            let definition = load_definition();
+            (definition, ignore.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let definition = definition?;
         let ignore = match definition.ignore.clone() {
             Some(ignore) => ignore,
-            None => self.ignore("load .dockerignore", &key)?,
+            None => ignore?,
         };
         let follow = self.read_paths(&definition.dockerfile, None);
         let wanted = Wanted { name: key, excludes: ignore.patterns(), follow, ..Wanted::default() };

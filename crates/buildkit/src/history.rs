@@ -1,6 +1,8 @@
 //! Records of builds that are over, for `buildx history` (BuildKit, solver/llbsolver/history.go).
 //!
-//! Records are files in the store. Names of builds come from clients, so files are named by their digests.
+//! Records are files in the store. Names of builds come from clients, so files are named by their digests. They
+//! are there before the client has its answer, but no client waits for the disk: when the power fails, those of
+//! the last seconds may be lost, and what is damaged then counts as absent.
 //! What a record names (its log, provenance) are blobs beside the records, which clients read by the service
 //! of `content.rs`.
 
@@ -15,7 +17,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildResultInfo, Descriptor, StatusResponse,
 };
 use crossdock_delivery::attest::statement::{PREDICATE_TYPE, STATEMENT};
-use crossdock_delivery::files::write_whole;
+use crossdock_delivery::files::{write_report, write_whole};
 use crossdock_oci::{Digest, Store};
 use prost::Message;
 use tokio::sync::broadcast;
@@ -70,7 +72,7 @@ impl History {
         self.directory.join("blobs").join(format!("{}-{}", digest.algorithm(), digest.hex()))
     }
 
-    /// Something that a record names, by its digest.
+    /// Something that a record names, by its digest; `None` if it is not there, or damaged.
     ///
     /// # Errors
     ///
@@ -78,7 +80,11 @@ impl History {
     pub fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         let path = self.blob_path(digest);
         match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(bytes) => {
+                let mut hasher = digest.hasher();
+                hasher.update(&bytes);
+                Ok((hasher.finish() == *digest).then_some(bytes))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
@@ -86,7 +92,7 @@ impl History {
 
     fn write_blob(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
         let digest = Digest::of(bytes);
-        write_whole(&self.blob_path(&digest), bytes)?;
+        write_report(&self.blob_path(&digest), bytes)?;
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let media_type = media_type.to_string();
         Ok(Descriptor { media_type, digest: digest.to_string(), size, ..Descriptor::default() })
@@ -108,7 +114,7 @@ impl History {
     }
 
     /// A build is over: writes its record, its log, what is attested of its images, the manifest or index
-    /// that it exported, and why it failed.
+    /// that it exported, and why it failed. [`History::prune`] makes room afterwards.
     ///
     /// # Errors
     ///
@@ -149,9 +155,9 @@ impl History {
             record.error = Some(status);
         }
         record.generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        write_whole(&self.path(&record.r#ref), &record.encode_to_vec())?;
+        write_report(&self.path(&record.r#ref), &record.encode_to_vec())?;
         self.tell(BuildHistoryEventType::Complete, record);
-        self.prune()
+        Ok(())
     }
 
     /// The record of a build.
@@ -235,7 +241,12 @@ impl History {
         Ok(())
     }
 
-    fn prune(&self) -> Result<()> {
+    /// Removes the records beyond those that are kept. It reads all of them, so no client should wait for it.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read; a record cannot be removed.
+    pub fn prune(&self) -> Result<()> {
         for record in self.records()?.into_iter().filter(|record| !record.pinned).skip(KEPT) {
             self.delete(&record.r#ref)?;
         }
@@ -294,6 +305,7 @@ mod tests {
             history
                 .ended(record(&format!("b/../{number}"), 10 + number as i64), &[], &[], None, None)
                 .expect("written");
+            history.prune().expect("pruned");
         }
         let all = history.records().expect("readable");
         assert_eq!(all.len(), KEPT + 1, "the pinned one, and as many as are kept");
@@ -314,6 +326,8 @@ mod tests {
         let named_error = failed.external_error.expect("an error").digest.parse().expect("a digest");
         let whole = history.blob(&named_error).expect("readable").expect("there");
         assert_eq!(rpc::Status::decode(&whole[..]).expect("a status"), status);
+        fs::write(history.blob_path(&named_error), &whole[1..]).expect("damaged");
+        assert_eq!(history.blob(&named_error).expect("no error"), None, "as after a power failure");
         history.delete("failed").expect("removed");
         assert_eq!(history.blob(&named_error).expect("no error"), None);
         history.delete("first").expect("removed");

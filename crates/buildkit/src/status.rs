@@ -37,7 +37,13 @@ pub fn now() -> Timestamp {
 pub struct StatusLog {
     inner: Mutex<Told>,
     grown: Notify,
+    /// Nothing more will be added.
+    over: Notify,
 }
+
+/// How long a reader lets events gather. Steps of a cached build take a tenth of it, and clients draw less
+/// often than every 50 ms.
+const GATHER: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 struct Told {
@@ -71,10 +77,24 @@ impl StatusLog {
     pub fn close(&self) {
         lock(&self.inner).is_over = true;
         self.grown.notify_waiters();
+        self.over.notify_waiters();
     }
 
-    /// What was told from number `from` on, at least one; `None` at the end.
+    /// What was told from number `from` on, at least one, and what follows within a moment; `None` at the end.
     pub async fn next(&self, from: usize) -> Option<Vec<StatusResponse>> {
+        self.wait(from).await?;
+        let over = self.over.notified();
+        tokio::pin!(over);
+        over.as_mut().enable();
+        if !lock(&self.inner).is_over {
+            // Either way there is something to tell.
+            let _ = tokio::time::timeout(GATHER, over).await;
+        }
+        self.wait(from).await
+    }
+
+    /// The same without what follows.
+    async fn wait(&self, from: usize) -> Option<Vec<StatusResponse>> {
         loop {
             let grown = self.grown.notified();
             tokio::pin!(grown);

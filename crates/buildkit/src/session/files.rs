@@ -145,8 +145,8 @@ impl Session {
         let end = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
         send.send(end).ok().context("the client is gone")?;
         drop(send);
-        // The client's own end; everything is here, whatever it says.
-        while let Ok(Some(_)) = self.block(packets.message()) {}
+        // The client's own end; everything is here, whatever it says, so nobody waits for it.
+        self.runtime.spawn(async move { while let Ok(Some(_)) = packets.message().await {} });
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
@@ -77,7 +78,12 @@ struct Counter {
     jobs: usize,
     denied: Vec<String>,
     farm: Option<Arc<crossdock_delivery::remote_execution::Farm>>,
+    platforms: Mutex<Option<(Instant, Vec<Platform>)>>,
 }
+
+/// How long the platforms that run here are believed to be the same. Clients ask several times in a build, and
+/// each time a dozen executables would be opened.
+const PLATFORMS_AGE: Duration = Duration::from_secs(10);
 
 impl Desk for Counter {
     fn store(&self) -> Result<Store> {
@@ -105,7 +111,16 @@ impl Desk for Counter {
     }
 
     fn platforms(&self) -> Vec<Platform> {
-        builder::platforms().iter().filter_map(|platform| platform.parse().ok()).collect()
+        let mut known = self.platforms.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((found, platforms)) if found.elapsed() < PLATFORMS_AGE => platforms.clone(),
+            _ => {
+                let named = builder::platforms();
+                let platforms: Vec<Platform> = named.iter().filter_map(|name| name.parse().ok()).collect();
+                *known = Some((Instant::now(), platforms.clone()));
+                platforms
+            }
+        }
     }
 
     fn devices(&self) -> Devices {
@@ -134,6 +149,7 @@ fn server(session: &Arc<Session>, args: &BuildsArgs) -> Result<Server> {
         jobs: args.jobs.unwrap_or_else(cpus),
         denied: args.deny_entitlement.clone(),
         farm: args.farm.farm()?,
+        platforms: Mutex::default(),
     };
     Server::new(Arc::new(counter))
 }
