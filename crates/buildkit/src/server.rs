@@ -1,6 +1,7 @@
 //! The builds of a server.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,12 @@ pub(crate) struct Inner {
     ended: Mutex<VecDeque<(String, Arc<StatusLog>)>>,
     /// A build has begun.
     begun: Notify,
+    /// How many builds have begun.
+    count: AtomicU64,
 }
+
+/// How long there must be no build before memory is given back: builds that follow each other need it again.
+const IDLE: Duration = Duration::from_secs(3);
 
 /// How long a call waits for the build that it names. Clients begin the build at the same time.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,8 +41,8 @@ impl Server {
     /// The store cannot be opened.
     pub fn new(desk: Arc<dyn Desk>) -> Result<Server> {
         let house = Arc::new(House::new(desk)?);
-        let (jobs, ended, begun) = Default::default();
-        Ok(Server(Arc::new(Inner { house, jobs, ended, begun })))
+        let (jobs, ended, begun, count) = Default::default();
+        Ok(Server(Arc::new(Inner { house, jobs, ended, begun, count })))
     }
 }
 
@@ -53,12 +59,13 @@ impl Inner {
         }
         jobs.insert(job.reference.clone(), job.clone());
         drop(jobs);
+        self.count.fetch_add(1, Ordering::Relaxed);
         self.begun.notify_waiters();
         true
     }
 
     /// A build is over.
-    pub fn end(&self, reference: &str) {
+    pub fn end(self: &Arc<Inner>, reference: &str) {
         /// Logs of older builds are in the history.
         const KEPT: usize = 16;
         let mut jobs = self.jobs();
@@ -68,12 +75,26 @@ impl Inner {
         job.containers.close();
         if is_idle {
             crossdock_sandbox::compile_images(&self.house.root);
+            self.give_back_memory_later();
         }
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.push_back((job.reference.clone(), job.log.clone()));
         if ended.len() > KEPT {
             ended.pop_front();
         }
+    }
+
+    /// Gives memory back if no build begins soon.
+    fn give_back_memory_later(self: &Arc<Inner>) {
+        // A server that ends has no runtime any more, and needs none.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (inner, count) = (self.clone(), self.count.load(Ordering::Relaxed));
+        runtime.spawn(async move {
+            tokio::time::sleep(IDLE).await;
+            if inner.count.load(Ordering::Relaxed) == count {
+                crossdock_sandbox::give_back_memory();
+            }
+        });
     }
 
     /// The log of a build that ended of late.

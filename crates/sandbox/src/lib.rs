@@ -21,6 +21,7 @@ mod host;
 pub mod idmap;
 mod images;
 mod interrupt;
+mod memory;
 mod monitor;
 mod mountpoints;
 mod mounts;
@@ -48,6 +49,7 @@ pub use emulator::Emulator;
 pub use error::{Failure, SandboxError};
 pub use images::compile_images;
 pub use interrupt::before_end_by_signal;
+pub use memory::give_back_memory;
 pub use overlay::{LOWER_MAX, Upper};
 pub use run::{ExitStatus, Io, Killer, Running, Stream, run, spawn};
 pub use spec::{

@@ -5,6 +5,7 @@
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Which side of [`clone_process`] this is.
@@ -49,6 +50,44 @@ pub fn fork_from_pid_1() -> io::Result<Cloned> {
 #[expect(clippy::disallowed_methods, reason = "/proc of the host")]
 pub fn thread_count() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
+}
+
+/// malloc_trim(3): gives free pages of all heaps back to the kernel.
+pub fn trim_heaps() {
+    // SAFETY: glibc locks each heap while it looks at it, and only unmaps pages that no allocation lies in.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// madvise(2), MADV_DONTNEED, for this program's code: its pages leave this process, and are mapped again from
+/// the file when they are executed.
+#[expect(clippy::disallowed_methods, reason = "/proc of the host")]
+pub fn forget_code() -> io::Result<()> {
+    let program = std::fs::read_link("/proc/self/exe")?;
+    for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
+        let Some((from, to)) = code_of(line, &program) else { continue };
+        let range = std::ptr::without_provenance_mut(from);
+        // SAFETY: the mapping is private and not writable, and of a file that nobody can write while it is
+        // executed (ETXTBSY), so the kernel brings the same bytes again. Relocations, which change private
+        // pages, are in mappings that are not executable.
+        check(unsafe { libc::madvise(range, to - from, libc::MADV_DONTNEED) } as c_long)?;
+    }
+    Ok(())
+}
+
+/// Beginning and end of a mapping, by its line of `/proc/self/maps`, if it is code of the program.
+fn code_of(line: &str, program: &Path) -> Option<(usize, usize)> {
+    // ADDRESS-ADDRESS PERMISSIONS OFFSET DEVICE INODE, spaces, PATH (proc_pid_maps(5)).
+    let mut fields = line.splitn(6, ' ');
+    let (range, permissions) = (fields.next()?, fields.next()?);
+    let path = fields.nth(3)?.trim_start();
+    if permissions != "r-xp" || Path::new(path) != program {
+        return None;
+    }
+    let (from, to) = range.split_once('-')?;
+    Some((usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?))
 }
 
 /// unshare(2). `CLONE_NEWUSER` fails with EINVAL in a process of several threads.
