@@ -1,10 +1,9 @@
 //! Records of builds that are over, for `buildx history` (BuildKit, solver/llbsolver/history.go).
 //!
-//! Records are files in the store. Names of builds come from clients, so files are named by their digests. They
-//! are there before the client has its answer, but no client waits for the disk: when the power fails, those of
-//! the last seconds may be lost, and what is damaged then counts as absent.
-//! What a record names (its log, provenance) are blobs beside the records, which clients read by the service
-//! of `content.rs`.
+//! Records are files in the store. Names of builds come from clients, so files are named by their digests.
+//! They are there before the client has its answer, but no client waits for the disk: when the power fails,
+//! those of the last seconds may be lost, and what is damaged then counts as absent. What a record names (its
+//! log, provenance) are blobs beside the records, which clients read by the service of `content.rs`.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -80,7 +80,8 @@ impl StatusLog {
         self.over.notify_waiters();
     }
 
-    /// What was told from number `from` on, at least one, and what follows within a moment; `None` at the end.
+    /// What was told from number `from` on, at least one, and what follows within a moment; `None` at the
+    /// end.
     pub async fn next(&self, from: usize) -> Option<Vec<StatusResponse>> {
         self.wait(from).await?;
         let over = self.over.notified();

@@ -2,9 +2,9 @@
 
 use crate::sys;
 
-/// Gives back what this process holds and does not use: free pages of its heaps, and pages of its own code, which
-/// the kernel keeps as those of any file and maps again when they are executed. It costs a millisecond, and as
-/// much when the process goes on.
+/// Gives back what this process holds and does not use: free pages of its heaps, and pages of its own code,
+/// which the kernel keeps as those of any file and maps again when they are executed. It costs a millisecond,
+/// and as much when the process goes on.
 pub fn give_back_memory() {
     sys::trim_heaps();
     // Without it the process is as right, only larger.

@@ -61,8 +61,8 @@ pub fn trim_heaps() {
     }
 }
 
-/// madvise(2), MADV_DONTNEED, for this program's code: its pages leave this process, and are mapped again from
-/// the file when they are executed.
+/// madvise(2), MADV_DONTNEED, for this program's code: its pages leave this process, and are mapped again
+/// from the file when they are executed.
 #[expect(clippy::disallowed_methods, reason = "/proc of the host")]
 pub fn forget_code() -> io::Result<()> {
     let program = std::fs::read_link("/proc/self/exe")?;
