@@ -16,6 +16,9 @@ pub struct Greeting {
     pub executable: String,
     /// Length of the program in bytes.
     pub size: u64,
+    /// CPUs that it may use; 0 if it does not say.
+    #[serde(default)]
+    pub cpus: usize,
 }
 
 impl Greeting {
@@ -41,6 +44,7 @@ mod tests {
             platform: "linux/arm64".into(),
             executable: "a".repeat(64),
             size: 5,
+            cpus: 3,
         };
         assert_eq!(Greeting::of_line(&greeting.line()), Some(greeting));
         for line in ["", "Welcome!\n", "crossdock-worker 1 {}\n", "crossdock-worker 2 {}"] {

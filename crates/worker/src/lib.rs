@@ -48,6 +48,7 @@ pub fn serve(options: &Options) -> io::Result<()> {
         platform: options.platform.clone(),
         executable: executable.hash.clone(),
         size: u64::try_from(executable.size_bytes).unwrap_or_default(),
+        cpus: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
     };
     let mut out = io::stdout();
     out.write_all(greeting.line().as_bytes())?;

@@ -100,7 +100,7 @@ pub struct MadeHere<'a> {
 }
 
 /// Other machines that execute commands.
-pub trait Farm: Sync {
+pub trait Farm: Send + Sync {
     /// Asks for the results of steps that will most likely be looked up next, all at once and without
     /// waiting. Whether layers `are_wanted` is whether they will be fetched.
     fn ask(&self, env: &Environment<'_>, keys: &[Digest], are_wanted: bool);
@@ -134,4 +134,7 @@ pub trait Farm: Sync {
     /// Ends what was begun in the background, and tells what went wrong. Called when nothing is fetched any
     /// more.
     fn settle(&self, env: &Environment<'_>);
+
+    /// Cancels what is under way there; nothing more begins.
+    fn cancel_all(&self);
 }

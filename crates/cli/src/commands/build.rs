@@ -317,7 +317,7 @@ pub fn build(session: &Session, args: BuildArgs) -> Result<u8> {
         layers,
         secrets: &secrets,
         emulator: &find,
-        farm: farm.as_deref().map(|farm| farm as &dyn crossdock_builder::Farm),
+        farm: farm.as_deref(),
         events: &display,
         amend: &|built| {
             amend::amend(&store, built, &args.amend, &layers)?;

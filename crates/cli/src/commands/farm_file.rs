@@ -21,7 +21,7 @@ pub struct FarmFile {
     /// As `--farm`.
     pub farm: Option<String>,
     /// As `--worker`.
-    pub worker: Option<String>,
+    pub worker: Option<Workers>,
     /// As `--farm-wait`.
     pub wait: Option<f64>,
     /// As `--farm-ca`.
@@ -34,6 +34,24 @@ pub struct FarmFile {
     pub headers: BTreeMap<String, String>,
     /// By platform.
     pub platforms: BTreeMap<String, OfPlatform>,
+}
+
+/// One machine, or several.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Workers {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Workers {
+    /// Their addresses.
+    pub fn into_list(self) -> Vec<String> {
+        match self {
+            Workers::One(worker) => vec![worker],
+            Workers::Several(workers) => workers,
+        }
+    }
 }
 
 /// Where steps of a platform run.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use crossdock_delivery::remote_execution::machine::Machine;
 use crossdock_delivery::remote_execution::places::Rule;
-use crossdock_delivery::remote_execution::{Farm, Options};
+use crossdock_delivery::remote_execution::{Farm, Options, workers};
 use crossdock_platform::Platform;
 use crossdock_reapi::{Address, Identity, Settings};
 use crossdock_registry::Secret;
 
-use super::farm_file::FarmFile;
+use super::farm_file::{FarmFile, Workers};
 use crate::values;
 
 #[derive(clap::Args, Clone)]
@@ -26,16 +26,17 @@ pub struct FarmArgs {
         hide_env_values = true
     )]
     pub farm: Option<String>,
-    /// Execute RUN steps of a machine's CPU on that machine, which ssh reaches; crossdock is sent there if
-    /// need be
+    /// Execute RUN steps on a machine that ssh reaches: those of its CPU, and emulated ones if it has this
+    /// machine's CPU; crossdock is sent there if need be; repeatable, in the variable separated by spaces
     #[arg(
-        long,
+        long = "worker",
         value_name = "ssh://[USER@]HOST[:PORT]",
         conflicts_with = "farm",
         env = "CROSSDOCK_WORKER",
-        hide_env_values = true
+        hide_env_values = true,
+        value_delimiter = ' '
     )]
-    pub worker: Option<String>,
+    pub workers: Vec<String>,
     /// A property that workers of the farm must have for steps of a platform: linux/arm64:ISA=aarch64; in the
     /// variable several, separated by spaces
     #[arg(
@@ -97,10 +98,10 @@ impl FarmArgs {
     /// # Errors
     ///
     /// A value that is none.
-    pub fn farm(&self) -> Result<Option<Arc<Farm>>> {
+    pub fn farm(&self) -> Result<Option<Arc<dyn crossdock_builder::Farm>>> {
         let mut args = self.clone();
         // An empty address asks for none, whatever the file says.
-        let is_off = [&self.farm, &self.worker].into_iter().flatten().any(String::is_empty);
+        let is_off = self.farm.iter().chain(&self.workers).any(String::is_empty);
         if let Some(file) = FarmFile::read(self.farm_config.as_deref())?.filter(|_| !is_off) {
             args.fill(file);
         }
@@ -110,14 +111,15 @@ impl FarmArgs {
     /// Takes what the options leave open from a file, unless they name another farm: its headers are not for
     /// others.
     fn fill(&mut self, file: FarmFile) {
-        let is_open = self.farm.is_none() && self.worker.is_none();
+        let file_workers = file.worker.map(Workers::into_list).unwrap_or_default();
+        let is_open = self.farm.is_none() && self.workers.is_empty();
         let is_same = self.farm.is_some() && self.farm == file.farm
-            || self.worker.is_some() && self.worker == file.worker;
+            || !self.workers.is_empty() && self.workers == file_workers;
         if !is_open && !is_same {
             return;
         }
         if is_open {
-            (self.farm, self.worker) = (file.farm, file.worker);
+            (self.farm, self.workers) = (file.farm, file_workers);
         }
         self.farm_wait = self.farm_wait.or(file.wait);
         self.farm_ca = self.farm_ca.take().or(file.ca);
@@ -141,16 +143,20 @@ impl FarmArgs {
         }
     }
 
-    fn of_options(&self) -> Result<Option<Arc<Farm>>> {
-        if self.farm.is_some() && self.worker.is_some() {
+    fn of_options(&self) -> Result<Option<Arc<dyn crossdock_builder::Farm>>> {
+        if self.farm.is_some() && !self.workers.is_empty() {
             bail!("a farm and a worker are given: steps go to one of them");
         }
         if self.farm_cert.is_some() != self.farm_key.is_some() {
             bail!("a certificate for the farm needs its key, and a key its certificate");
         }
         let Some(address) = self.farm.as_deref().filter(|address| !address.is_empty()) else {
-            let worker = self.worker.as_deref().filter(|worker| !worker.is_empty());
-            return worker.map(|worker| self.machine(worker)).transpose();
+            let workers = self.workers.iter().filter(|worker| !worker.is_empty());
+            let machines = workers.map(|worker| self.machine(worker)).collect::<Result<Vec<_>>>()?;
+            if machines.is_empty() {
+                return Ok(None);
+            }
+            return Ok(Some(Arc::new(workers::Workers::new(machines, self.wait()?)?)));
         };
         let address: Address = address.parse().map_err(anyhow::Error::msg).context("--farm")?;
         let mut settings = Settings::new(address);
@@ -174,8 +180,8 @@ impl FarmArgs {
         Ok(Some(Arc::new(Farm::new(Options { settings, rules, executables, wait, machine: None })?)))
     }
 
-    /// One machine instead of a farm.
-    fn machine(&self, worker: &str) -> Result<Arc<Farm>> {
+    /// A machine instead of a farm.
+    fn machine(&self, worker: &str) -> Result<Machine> {
         // The text is not told: it may hold a password.
         let form = "--worker: the form is ssh://[USER@]HOST[:PORT]";
         let host: crate::device::Address = worker.parse().context(form)?;
@@ -189,8 +195,7 @@ impl FarmArgs {
             command.extend(["-p".into(), port.to_string().into()]);
         }
         command.extend(["--".into(), host.target().into()]);
-        let machine = Machine::new(worker.to_string(), command, self.executables()?);
-        Ok(Arc::new(Farm::new(Options::of_machine(Arc::new(machine), self.wait()?))?))
+        Ok(Machine::new(worker.to_string(), command, self.executables()?))
     }
 
     fn executables(&self) -> Result<Vec<(Platform, PathBuf)>> {
@@ -220,7 +225,6 @@ impl FarmArgs {
         let mut words = Vec::new();
         let single = [
             ("--farm", self.farm.clone()),
-            ("--worker", self.worker.clone()),
             ("--farm-wait", self.farm_wait.map(|wait| wait.to_string())),
             ("--farm-config", path(&self.farm_config)),
             ("--farm-ca", path(&self.farm_ca)),
@@ -229,6 +233,7 @@ impl FarmArgs {
         ];
         words.extend(single.into_iter().filter_map(|(option, value)| Some((option, value?))));
         for (option, values) in [
+            ("--worker", &self.workers),
             ("--farm-property", &self.farm_properties),
             ("--farm-header", &self.farm_headers),
             ("--farm-executable", &self.farm_executables),
@@ -310,10 +315,15 @@ mod tests {
 
     #[test]
     fn a_part_of_a_build_gets_the_same_options() {
-        let all = args(&["--farm", "grpc://a:1", "--farm-property", "linux/arm64:ISA=x", "--farm-wait", "3"]);
-        let words: Vec<String> =
-            all.words().into_iter().flat_map(|(option, value)| [option.to_string(), value]).collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        assert_eq!(args(&words).words(), all.words());
+        let farm = ["--farm", "grpc://a:1", "--farm-property", "linux/arm64:ISA=x", "--farm-wait", "3"];
+        let workers = ["--worker", "ssh://a", "--worker", "ssh://b:22"];
+        for given in [&farm[..], &workers] {
+            let all = args(given);
+            let words: Vec<String> =
+                all.words().into_iter().flat_map(|(option, value)| [option.to_string(), value]).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            assert_eq!(words.len(), given.len());
+            assert_eq!(args(&words).words(), all.words());
+        }
     }
 }

@@ -77,12 +77,12 @@ struct Counter {
     choice: Choice,
     jobs: usize,
     denied: Vec<String>,
-    farm: Option<Arc<crossdock_delivery::remote_execution::Farm>>,
+    farm: Option<Arc<dyn crossdock_builder::Farm>>,
     platforms: Mutex<Option<(Instant, Vec<Platform>)>>,
 }
 
-/// How long the platforms that run here are believed to be the same. Clients ask several times in a build, and
-/// each time a dozen executables would be opened.
+/// How long the platforms that run here are believed to be the same. Clients ask several times in a build,
+/// and each time a dozen executables would be opened.
 const PLATFORMS_AGE: Duration = Duration::from_secs(10);
 
 impl Desk for Counter {
@@ -132,7 +132,7 @@ impl Desk for Counter {
     }
 
     fn farm(&self) -> Option<&dyn crossdock_builder::Farm> {
-        self.farm.as_deref().map(|farm| farm as &dyn crossdock_builder::Farm)
+        self.farm.as_deref()
     }
 
     fn denies(&self, entitlement: &str) -> bool {

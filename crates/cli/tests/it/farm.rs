@@ -685,12 +685,13 @@ fn a_file_leads_to_the_farm() {
     assert!(error.contains("farm.toml") && error.contains("line 1"), "{error}");
 }
 
-/// A directory with an `ssh` that runs its command here, as another user's machine would: with another home,
-/// and with crossdock in its path or not. Gives the variable PATH for the build.
+/// A directory with an `ssh` to the machines `host` and `second`, which runs its command here, as another
+/// user's machine would: with another home, and with crossdock in its path or not. Gives the variable PATH
+/// for the build.
 fn fake_ssh(world: &World, has_crossdock: bool) -> String {
     use std::os::unix::fs::PermissionsExt;
     let (here, there) = (world.path("ssh-bin"), world.path("there"));
-    for directory in [&here, &there.join("bin"), &there.join("home")] {
+    for directory in [&here, &there.join("bin"), &there.join("home"), &there.join("second/home")] {
         std::fs::create_dir_all(directory).expect("a directory");
     }
     let program = there.join("bin/crossdock");
@@ -699,8 +700,9 @@ fn fake_ssh(world: &World, has_crossdock: bool) -> String {
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_crossdock"), program).expect("a link");
     }
     let script = format!(
-        "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\n[ \"$2\" = host ] || {{ echo \"no route to $2\" >&2; exit 255; }}\n\
-         echo called >> {0}/calls\nexport HOME={0}/home PATH={0}/bin:/usr/bin:/bin CROSSDOCK_FARM_CACHE={0}/cache CROSSDOCK_TRANSLATIONS=0\n\
+        "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\n\
+         case $2 in host) own={0};; second) own={0}/second;; *) echo \"no route to $2\" >&2; exit 255;; esac\n\
+         echo called >> $own/calls\nexport HOME=$own/home PATH={0}/bin:/usr/bin:/bin CROSSDOCK_FARM_CACHE=$own/cache CROSSDOCK_TRANSLATIONS=0\n\
          unset XDG_CACHE_HOME\necho Welcome!\nexec sh -c \"$3\"\n",
         there.display()
     );
@@ -750,6 +752,100 @@ fn a_machine_behind_ssh_makes_the_same_image() {
         // Sent once.
         assert_eq!(calls() - before, if has_crossdock { 1 } else { 2 });
     }
+}
+
+/// How many RUN steps a machine of [`fake_ssh`] has executed: each leaves a line in a cache mount.
+fn executed_there(world: &World, own: &str) -> usize {
+    let mounts = world.path(&format!("there/{own}cache"));
+    let mut pending = vec![mounts];
+    let mut lines = 0;
+    while let Some(path) = pending.pop() {
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => pending.push(entry.path()),
+                Ok(_) if entry.file_name() == "executed" => {
+                    let text = std::fs::read_to_string(entry.path()).expect("a file");
+                    lines += text.lines().count();
+                }
+                _ => {}
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn several_machines_share_the_steps() {
+    let world = World::with_base();
+    let path = fake_ssh(&world, true);
+    let run = "RUN --mount=type=cache,target=/c echo $N >> /c/executed;";
+    // Four stages that are executed at the same time, each of two steps, and a step that needs the layers of
+    // all.
+    let stages: String = (1..=4)
+        .map(|n| {
+            format!("FROM base AS s{n}\nENV N={n}\n{run} sleep 2; echo {n} > /f{n}\n{run} echo {n} > /g\n")
+        })
+        .collect();
+    let mounts: String = (1..=4).map(|n| format!("--mount=from=s{n},target=/m{n} ")).collect();
+    let dockerfile = format!("{stages}FROM base\nENV N=5\n{run} :\nRUN {mounts}cat /m*/f* /m*/g > /all\n");
+    let args = ["-t", "t", "--timestamp", "1000000000"];
+    let workers = ["--worker", "ssh://host", "--worker", "ssh://second"];
+    let built = world.building(&dockerfile, &[&args[..], &workers].concat()).env("PATH", &path).run();
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    assert_eq!(built.err.matches(&format!(" on {name}\n")).count(), 10, "{}", built.err);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+    built.ok();
+    assert_eq!(world.sh("t", "cat /all"), "1\n2\n3\n4\n1\n2\n3\n4\n");
+    let (first, second) = (executed_there(&world, ""), executed_there(&world, "second/"));
+    assert_eq!(first + second, 9);
+    assert!(first >= 3 && second >= 3, "{first} and {second}");
+    let here = World::with_base();
+    here.build(&dockerfile, &args).ok();
+    assert_eq!(digest(&world, "t"), digest(&here, "t"));
+
+    // Whatever one of them knows is found by a machine that asks both, which are given by a file here.
+    let other = world.path("other");
+    let load = world.crossdock_at(&other, &["load", "--quiet"]);
+    load.input(crate::support::base_archive()).ok();
+    let file = world.text("farm.toml");
+    std::fs::write(&file, "worker = [\"ssh://second\", \"ssh://host\"]\n").expect("written");
+    let words = [&["build", "--progress", "plain"], &args[..], &["context"]].concat();
+    let again =
+        world.crossdock_at(&other, &words).env("PATH", &path).env("CROSSDOCK_FARM_CONFIG", &file).run();
+    assert_eq!(again.executed(), [""; 0], "{}", again.err);
+    again.ok();
+
+    // One that cannot be reached is told, and the others do its part.
+    let workers = ["--no-cache", "--worker", "ssh://other", "--worker", "ssh://second"];
+    let built = world.building(&dockerfile, &[&args[..], &workers].concat()).env("PATH", &path).run();
+    assert_eq!(built.err.matches("warning").count(), 1, "{}", built.err);
+    assert!(built.err.contains("ssh://other") && built.err.contains("no route to other"), "{}", built.err);
+    built.ok();
+    assert_eq!(executed_there(&world, "second/"), second + 9);
+}
+
+#[test]
+fn steps_of_a_cpu_that_no_machine_has_run_emulated_there() {
+    our_emulator();
+    let dockerfile =
+        "FROM scratch\nCOPY busybox hello /\nRUN [\"/busybox\", \"sh\", \"-c\", \"/hello > /said\"]\n";
+    let made = || {
+        let world = World::new();
+        world.busybox().file_mode("hello", hello_and_exit(Cpu::Arm64, 0), 0o755);
+        world
+    };
+    let args = ["-t", "t", "--timestamp", "1000000000", "--platform", "linux/arm64"];
+    let world = made();
+    let path = fake_ssh(&world, true);
+    let workers = ["--worker", "ssh://host", "--worker", "ssh://second"];
+    let built = world.building(dockerfile, &[&args[..], &workers].concat()).env("PATH", &path).run();
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    assert_eq!(built.err.matches(&format!(" on {name}\n")).count(), 1, "{}", built.err);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+    built.ok();
+    let here = made();
+    here.build(dockerfile, &args).ok();
+    assert_eq!(digest(&world, "t"), digest(&here, "t"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One machine instead of a farm: ssh starts crossdock there, which is an engine for its only client.
+//! A machine instead of a farm: ssh starts crossdock there, which is an engine for its only client.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -46,6 +46,19 @@ impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Machine").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// What makes a machine better than another for a step: the first difference decides, and the least is best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Order {
+    /// Its CPU does not run the step's programs.
+    pub is_emulated: bool,
+    /// Layers that would have to come here and go there first.
+    pub fetches: usize,
+    /// What it has to do already, see [`Machine::load`].
+    pub load: usize,
+    /// Layers that would have to go there first.
+    pub sends: usize,
 }
 
 /// What began at the other end.
@@ -108,12 +121,26 @@ impl Machine {
         own.is_some_and(|own| own.rank(platform).is_some())
     }
 
-    /// The only place there is.
-    pub fn place(&self, has_emulator: bool) -> Place {
-        let host = Platform::host();
+    /// The place for steps of a platform, and whether the machine's CPU runs them; `None` if it has none.
+    pub fn place(&self, platform: &Platform, has_emulator: bool) -> Option<(Place, bool)> {
         // The emulator here is of use there if both have the same CPU.
-        let is_emulated = has_emulator && self.runs(&host);
-        Place { name: "there", executable: PathBuf::new(), properties: Vec::new(), is_emulated }
+        let is_emulated = has_emulator && self.runs(&Platform::host());
+        let is_native = self.runs(platform);
+        let how = match (is_native, is_emulated) {
+            (true, _) => "on",
+            (false, true) => "emulated on",
+            (false, false) => return None,
+        };
+        let name = format!("{how} {}", self.name);
+        let place = Place { name, executable: PathBuf::new(), properties: Vec::new(), is_emulated };
+        Some((place, is_native))
+    }
+
+    /// How much it has to do with so many steps, in thousandths of a step for each CPU.
+    pub fn load(&self, steps: usize) -> usize {
+        // A machine that does not say it has one.
+        let cpus = lock(&self.greeting).as_ref().map_or(1, |greeting| greeting.cpus.max(1));
+        steps * 1000 / cpus
     }
 
     /// The machine's own crossdock, which is among its blobs.
@@ -256,10 +283,50 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn greeting(platform: &str, cpus: usize) -> Greeting {
+        Greeting { version: "1".into(), platform: platform.into(), executable: "a".into(), size: 5, cpus }
+    }
+
+    #[test]
+    fn a_machine_says_what_it_runs_and_how_much_it_has_to_do() {
+        let host = Platform::host();
+        let other: Platform =
+            if host.architecture == "arm64" { "linux/amd64" } else { "linux/arm64" }.parse().expect("one");
+        let machine = |platform: &Platform, cpus| {
+            let machine = Machine::new("ssh://m".to_string(), Vec::new(), Vec::new());
+            *lock(&machine.greeting) = Some(greeting(&platform.to_string(), cpus));
+            machine
+        };
+        let told = |machine: &Machine, platform: &Platform, has_emulator| {
+            machine.place(platform, has_emulator).map(|(place, is_native)| {
+                (place.name.strip_suffix(" ssh://m").map(str::to_string), is_native, place.is_emulated)
+            })
+        };
+        let (own, foreign) = (machine(&host, 4), machine(&other, 0));
+        assert_eq!(told(&own, &host, false), Some((Some("on".into()), true, false)));
+        // A command may run programs of the other platforms of the build.
+        assert_eq!(told(&own, &host, true), Some((Some("on".into()), true, true)));
+        assert_eq!(told(&own, &other, true), Some((Some("emulated on".into()), false, true)));
+        assert_eq!(told(&own, &other, false), None);
+        assert_eq!(told(&foreign, &other, true), Some((Some("on".into()), true, false)));
+        assert_eq!(told(&foreign, &host, true), None, "the emulator here does not run there");
+        let silent = Machine::new("ssh://m".to_string(), Vec::new(), Vec::new());
+        assert_eq!(told(&silent, &host, true), None);
+        assert_eq!([own.load(0), own.load(2), own.load(4), foreign.load(1)], [0, 500, 1000, 1000]);
+        let order = |is_emulated, fetches, load, sends| Order { is_emulated, fetches, load, sends };
+        let best = [
+            order(false, 0, 0, 0),
+            order(false, 0, 0, 1),
+            order(false, 0, 1000, 0),
+            order(false, 1, 0, 0),
+            order(true, 0, 0, 0),
+        ];
+        assert!(best.is_sorted(), "the CPU, then what is nowhere else, then who has less to do");
+    }
+
     #[test]
     fn a_greeting_is_found_behind_what_a_shell_says() {
-        let greeting =
-            Greeting { version: "1".into(), platform: "linux/arm64".into(), executable: "a".into(), size: 5 };
+        let greeting = greeting("linux/arm64", 1);
         let text = format!("Welcome!\n\n{}PRI * HTTP/2.0", greeting.line());
         let mut stream = text.as_bytes();
         let found = greeting_of(&mut stream).expect("it can be read");

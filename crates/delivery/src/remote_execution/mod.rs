@@ -8,6 +8,7 @@ mod output;
 pub mod places;
 mod result;
 mod small;
+pub mod workers;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// One machine, reached by ssh, instead of a farm.
+    /// A machine, reached by ssh, instead of a farm.
     pub fn of_machine(machine: Arc<Machine>, wait: Duration) -> Options {
         let nowhere =
             Address { is_tls: false, host: "localhost".to_string(), port: 0, instance: String::new() };
@@ -107,20 +108,15 @@ impl Farm {
         Ok(Farm { options, client, asked, small, troubles, hoped, down_since, is_over, executables })
     }
 
-    /// Cancels what is under way there; nothing more begins.
-    pub fn cancel_all(&self) {
-        let client = lock(&self.client).clone();
-        if let Some(client) = client {
-            client.cancel_all();
-        }
-        // Later, so that no thread takes its execution away and is then ended before it has cancelled it.
-        self.is_over.store(true, Ordering::SeqCst);
-    }
-
     /// Whether steps are not to ask it.
     fn is_down(&self) -> bool {
         let since = *lock(&self.down_since);
         self.is_over.load(Ordering::SeqCst) || since.is_some_and(|since| since.elapsed() < DOWN_TIME)
+    }
+
+    /// Whether somebody has asked it, and it has not failed since.
+    fn is_connected(&self) -> bool {
+        lock(&self.client).is_some() && !self.is_down()
     }
 
     /// The connection, unless the farm has failed.
@@ -170,7 +166,11 @@ impl Farm {
             is_new
         };
         if is_new {
-            warn(env, format!("the farm is not used, steps run here: {error}"));
+            let what = match self.options.machine {
+                Some(_) => "a worker is not used, steps run elsewhere",
+                None => "the farm is not used, steps run here",
+            };
+            warn(env, format!("{what}: {error}"));
         }
     }
 
@@ -286,6 +286,29 @@ impl Farm {
                     reading.tell_rest(&result, output, told);
                 }
                 Ok((self.fetched(&reading, &result)?, is_cached))
+            }
+        }
+    }
+
+    /// The same; `None` if the place does not take it, which is told, or noted among the reasons.
+    fn take(
+        &self,
+        to: (&Environment<'_>, &Arc<Client>),
+        task: &Task<'_>,
+        package: &Package,
+        place: &Place,
+        reasons: &mut Vec<String>,
+    ) -> Result<Option<(Elsewhere, bool)>, ErrorKind> {
+        match self.execute(to, task, package, place) {
+            Ok(made) => Ok(Some(made)),
+            Err(Unplaced::Error(error)) => Err(error),
+            Err(Unplaced::Reason(reason)) => {
+                reasons.push(format!("{}: {reason}", place.name));
+                Ok(None)
+            }
+            Err(Unplaced::Farm(error)) => {
+                self.tell(to.0, &format!("{} does not run {}", task.name, place.name), &error);
+                Ok(None)
             }
         }
     }
@@ -421,6 +444,15 @@ impl crossdock_builder::Farm for Farm {
         }
     }
 
+    fn cancel_all(&self) {
+        let client = lock(&self.client).clone();
+        if let Some(client) = client {
+            client.cancel_all();
+        }
+        // Later, so that no thread takes its execution away and is then ended before it has cancelled it.
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
     fn settle(&self, env: &Environment<'_>) {
         let client = lock(&self.client).clone().filter(|_| !self.is_down() && !env.stop.is_set());
         if let Some(Err(error)) = client.map(|client| self.note_hoped(&client)) {
@@ -437,33 +469,19 @@ impl crossdock_builder::Farm for Farm {
         task: &Task<'_>,
     ) -> Result<Option<(Elsewhere, bool)>, ErrorKind> {
         let Some(client) = self.client(env) else { return Ok(None) };
-        let machine = self.options.machine.as_ref();
-        if machine.is_some_and(|machine| !machine.runs(task.platform)) {
-            return Ok(None);
-        }
         let package = (task.package)()?;
         let has_emulator = matches!(package.emulator, Ok(Some(_)));
-        let (places, mut reasons) = match machine {
-            Some(machine) => (vec![machine.place(has_emulator)], Vec::new()),
-            None => {
-                let places = Places { rules: &self.options.rules, executables: &self.options.executables };
-                places.of(task.platform, has_emulator)
-            }
-        };
+        let places = Places { rules: &self.options.rules, executables: &self.options.executables };
+        let (places, mut reasons) = places.of(task.platform, has_emulator);
         if let Err(reason) = &package.emulator {
             reasons.push(format!("emulated: {reason}"));
         }
         for place in places {
-            match self.execute((env, &client), task, &package, &place) {
-                Ok(made) => return Ok(Some(made)),
-                Err(Unplaced::Error(error)) => return Err(error),
-                Err(Unplaced::Reason(reason)) => reasons.push(format!("{}: {reason}", place.name)),
-                Err(Unplaced::Farm(error)) => {
-                    self.tell(env, &format!("{} does not run {}", task.name, place.name), &error);
-                    if self.is_down() {
-                        return Ok(None);
-                    }
-                }
+            if let Some(made) = self.take((env, &client), task, &package, &place, &mut reasons)? {
+                return Ok(Some(made));
+            }
+            if self.is_down() {
+                return Ok(None);
             }
         }
         if !reasons.is_empty() {

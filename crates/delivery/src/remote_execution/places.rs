@@ -36,8 +36,8 @@ impl FromStr for Rule {
 /// A kind of worker.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
-    /// For messages: `natively` or `emulated`.
-    pub name: &'static str,
+    /// For messages: `natively`, `emulated`, or `on ssh://HOST`.
+    pub name: String,
     /// crossdock for its CPU; of no use for a machine that has its own.
     pub executable: PathBuf,
     /// What it must have.
@@ -61,8 +61,12 @@ impl Places<'_> {
         let host = Platform::host();
         if platform.is_native() {
             let properties = self.properties(platform).or_else(|| self.properties(&host)).unwrap_or_default();
-            let place =
-                Place { name: "natively", executable: own.into(), properties, is_emulated: has_emulator };
+            let place = Place {
+                name: "natively".into(),
+                executable: own.into(),
+                properties,
+                is_emulated: has_emulator,
+            };
             return (vec![place], Vec::new());
         }
         let (mut places, mut reasons) = (Vec::new(), Vec::new());
@@ -70,7 +74,7 @@ impl Places<'_> {
             let given = self.executables.iter().find(|(of, _)| of.normalised() == platform.normalised());
             match given {
                 Some((_, path)) => places.push(Place {
-                    name: "natively",
+                    name: "natively".into(),
                     executable: path.clone(),
                     properties,
                     is_emulated: false,
@@ -82,7 +86,7 @@ impl Places<'_> {
         }
         if has_emulator {
             places.push(Place {
-                name: "emulated",
+                name: "emulated".into(),
                 executable: own.into(),
                 properties: self.properties(&host).unwrap_or_default(),
                 is_emulated: true,
