@@ -12,6 +12,7 @@ pub fn give_back_memory() {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "/proc of the host")]
 mod tests {
     use super::*;
 
