@@ -26,6 +26,7 @@ pub use routines::GUEST_ACCESS;
 
 pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
+use crate::host;
 use crate::image::words::{self, Word};
 use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, SCRATCH_MEMORY, Slot, slot};
 use crate::mxcsr::{FLAGS, INVALID_MASK};
@@ -478,10 +479,8 @@ pub struct Features {
 impl Features {
     /// The features of this host's CPU.
     pub fn of_host() -> Features {
-        use core::arch::x86_64::{__cpuid, __cpuid_count};
-        let basic = __cpuid(1).ecx;
-        let sha = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx >> 29 & 1 == 1;
-        Features { pclmul: basic >> 1 & 1 == 1, aes: basic >> 25 & 1 == 1, sha, flag_in_gs: false }
+        let [pclmul, aes, sha] = [host::has_pclmul(), host::has_aes(), host::has_sha()];
+        Features { pclmul, aes, sha, flag_in_gs: false }
     }
 
     /// The features as the bits of a number.
