@@ -137,7 +137,7 @@ impl Jit {
             )
         };
         // Code that reads the interrupt flag there is shorter by a load.
-        let point_gs = Some(system.point_gs).filter(|point_gs| I::FLAG_IN_GS && point_gs(0));
+        let point_gs = Some(system.point_gs).filter(|point_gs| point_gs(0));
         cache.features.flag_in_gs = point_gs.is_some();
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);

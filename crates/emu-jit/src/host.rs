@@ -1,7 +1,7 @@
 //! What the host's CPU has.
 //!
-//! CPUID takes some microseconds in a virtual machine, which traps it, and processes of guests are short: each
-//! leaf is asked for once.
+//! CPUID takes some microseconds in a virtual machine, which traps it, and processes of guests are short:
+//! each leaf is asked for once.
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};

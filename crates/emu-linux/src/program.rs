@@ -1,5 +1,5 @@
-//! Facts about the program that the process runs: set once, before the program starts, or found out when they are
-//! first needed.
+//! Facts about the program that the process runs: set once, before the program starts, or found out when they
+//! are first needed.
 
 use crate::arch::Abi;
 use crate::executable;

@@ -83,8 +83,8 @@ struct Ready {
     huge: u64,
 }
 
-/// [`Ready::least`] of the heap, and of translated code: a process that only runs translations of earlier ones
-/// has but the thunks there.
+/// [`Ready::least`] of the heap, and of translated code: a process that only runs translations of earlier
+/// ones has but the thunks there.
 const HEAP_LEAST: u64 = 64 << 10;
 const CODE_LEAST: u64 = 16 << 10;
 /// Bytes of the heap's start; as many of small pages follow for translated code.

@@ -148,12 +148,14 @@ pub trait Isa: Guest + Sized {
     /// 2 if N and Z are followed apart from C and V, since many instructions write only N and Z.
     const FLAG_GROUPS: usize = 1;
 
+    /// Moves instructions of a block that set the flags to those that read them, where nobody can see that;
+    /// the others stay in order. Returns whether any was moved.
+    fn gather_flags(_items: &mut [Self::Item]) -> bool {
+        false
+    }
+
     /// Whether addresses have 32 bits, and wrap there.
     const NARROW: bool = false;
-
-    /// Whether loops read the interrupt flag by GS. Loops of floating point gain by it (linpack of 32-bit Arm
-    /// and A64 7 %), some of integers lose (5 %).
-    const FLAG_IN_GS: bool = false;
 
     /// The functions of C libraries that have code of the host.
     const ROUTINES: Table;

@@ -319,8 +319,8 @@ fn a_folder_that_cannot_be_written_is_a_miss() {
     assert!(place.files(".image").is_empty());
 }
 
-/// Runs the program and makes images in a folder that is full, then in one that cannot be written, then in one
-/// with room; prints what there is after each.
+/// Runs the program and makes images in a folder that is full, then in one that cannot be written, then in
+/// one with room; prints what there is after each.
 const ON_SMALL_DISK: &str = r#"
 set -e
 emulator=$1 folder=$2 program=$3
