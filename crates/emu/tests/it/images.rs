@@ -327,12 +327,19 @@ emulator=$1 folder=$2 program=$3
 mount -t tmpfs -o size=40k,mode=755 tmpfs "$folder"
 use() {
     CROSSDOCK_EMU_CACHE=$folder "$emulator" "$program" x || echo "status $?"
+    # The process that the program has started may be making images, and keeps the lock while it does.
     "$emulator" --compile-images "$folder" || true
+    flock "$folder/lock" true
     CROSSDOCK_EMU_CACHE=$folder "$emulator" "$program" x || echo "status $?"
     echo "$1: $(find "$folder" -name '*.image' | wc -l) images, $(find "$folder" -name '.*' -type f | wc -l) begun"
 }
 use full
-mount -o remount,ro "$folder"
+tries=0
+until mount -o remount,ro "$folder" 2> /dev/null; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ]
+    sleep 0.05
+done
 use read-only
 mount -o remount,rw,size=4m "$folder"
 use large
