@@ -16,7 +16,9 @@ use crossdock_emu_guest::a64::stack_pointer::may_unalign;
 pub(super) fn gather(items: &mut [u32]) -> bool {
     let (mut i, mut is_moved) = (0, false);
     while i + 2 < items.len() {
-        let Some(setter) = computes(items[i]).filter(|_| class(items[i]).has(WRITES)) else {
+        // As a rule nothing lies between the two: that is seen without a look at the registers.
+        let is_apart = class(items[i]).has(WRITES) && !class(items[i + 1]).has(READS | WRITES | FAULTS);
+        let Some(setter) = Some(items[i]).filter(|_| is_apart).and_then(computes) else {
             i += 1;
             continue;
         };
