@@ -4,6 +4,7 @@ mod check;
 
 use crate::cache::Cache;
 use crate::flag_form::{nzcv_of_slot, slot_of_nzcv};
+use crate::host::host_is_able;
 use crate::image::format::{Image, Profile};
 use crate::jump_cache::JumpCache;
 use crate::layout::{BIAS, ExitKind, FaultAccess, MODES_WORD, Slot};
@@ -136,7 +137,7 @@ impl Jit {
             )
         };
         // Code that reads the interrupt flag there is shorter by a load.
-        let point_gs = Some(system.point_gs).filter(|point_gs| I::FLAG_IN_GS && point_gs(0));
+        let point_gs = Some(system.point_gs).filter(|point_gs| point_gs(0));
         cache.features.flag_in_gs = point_gs.is_some();
         let enter = cache.address(cache.thunks.enter);
         FAULT_THUNK.store(cache.address(cache.thunks.fault), Ordering::Relaxed);
@@ -224,34 +225,6 @@ impl Jit {
         }
         empty
     }
-}
-
-/// Whether the host's CPU has what generated code uses: x86-64-v3 (AVX2, BMI1, BMI2, FMA, LZCNT, F16C).
-pub fn host_is_able() -> bool {
-    use core::arch::x86_64::{__cpuid, __cpuid_count};
-    let (one, seven) = (__cpuid(1), __cpuid_count(7, 0));
-    let extended = if __cpuid(0x8000_0000).eax > 0x8000_0000 { __cpuid(0x8000_0001).ecx } else { 0 };
-    const FMA_SSE42_POPCNT_OSXSAVE_AVX_F16C: u32 = 1 << 12 | 1 << 20 | 1 << 23 | 1 << 27 | 1 << 28 | 1 << 29;
-    const BMI1_AVX2_BMI2: u32 = 1 << 3 | 1 << 5 | 1 << 8;
-    const LAHF_LZCNT: u32 = 1 << 0 | 1 << 5;
-    let has = |value: u32, all: u32| value & all == all;
-    has(one.ecx, FMA_SSE42_POPCNT_OSXSAVE_AVX_F16C)
-        && has(seven.ebx, BMI1_AVX2_BMI2)
-        && has(extended, LAHF_LZCNT)
-        // SAFETY: OSXSAVE was just seen. Bits 1 and 2: the system saves XMM and YMM.
-        && unsafe { xgetbv() } & 6 == 6
-}
-
-/// XCR0.
-///
-/// # Safety
-///
-/// The CPU has OSXSAVE.
-unsafe fn xgetbv() -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: the caller's promise; no memory is involved.
-    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
-    u64::from(high) << 32 | u64::from(low)
 }
 
 /// Where a handler of SIGSEGV, SIGBUS or SIGFPE continues generated code that faulted, given the host's

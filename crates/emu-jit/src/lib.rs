@@ -16,6 +16,7 @@ mod breakpoints;
 mod cache;
 mod engine;
 mod flag_form;
+mod host;
 pub mod image;
 mod jump_cache;
 mod layout;
@@ -30,9 +31,8 @@ mod vector_moves;
 mod wary;
 
 pub use cache::Cache;
-pub use engine::{
-    Engine, Jit, ReturnStack, Runner, System, host_is_able, interrupt_soon, resume_after_fault,
-};
+pub use engine::{Engine, Jit, ReturnStack, Runner, System, interrupt_soon, resume_after_fault};
+pub use host::host_is_able;
 pub use lock::Held;
 pub use presence::POKE;
 pub use translate::{Features, Isa};

@@ -52,7 +52,12 @@ pub struct Elf {
     pub headers: u64,
     /// Program headers.
     pub segments: Vec<Segment>,
+    /// The path of the interpreter (ld.so), with its NUL, if it was read with the header.
+    interpreter: Option<Vec<u8>>,
 }
+
+/// Bytes of a file that are read at once: as a rule they hold the headers and the interpreter's path.
+pub const START: usize = 1024;
 
 /// A file in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,8 +148,15 @@ impl Segment {
 impl Elf {
     /// Reads the headers of a program that this executable runs; ENOEXEC for other files.
     pub fn read(descriptor: i32) -> Result<Elf, Errno> {
-        let mut header = [0; 64];
-        let length = read_at(descriptor, &mut header, 0)?;
+        let mut start = [0; START];
+        let length = read_at(descriptor, &mut start, 0)?;
+        Elf::from_start(descriptor, &start[..length])
+    }
+
+    /// As [`Elf::read`], given the first bytes of the file, [`START`] if it has as many.
+    pub fn from_start(descriptor: i32, start: &[u8]) -> Result<Elf, Errno> {
+        let (mut header, length) = ([0; 64], start.len());
+        header[..length.min(64)].copy_from_slice(&start[..length.min(64)]);
         let machine = machine(&header).ok_or(errno::ENOEXEC)?;
         // e_entry and e_phoff are words; the halves after e_flags have moved accordingly.
         let size = machine.word();
@@ -159,13 +171,15 @@ impl Elf {
         if count == 0 || count * entry_size > 65536 {
             return Err(errno::ENOEXEC);
         }
-        let mut bytes = alloc::vec![0; count * entry_size];
-        if read_at(descriptor, &mut bytes, headers)? < bytes.len() {
-            return Err(errno::ENOEXEC);
-        }
+        let bytes = part(descriptor, start, headers, count * entry_size)?;
         let segments = bytes.chunks_exact(entry_size).map(|b| Segment::from_bytes(b, machine)).collect();
         let (relocatable, entry) = (half(&header, 16) == ET_DYN, field(&header, 24, size));
-        Ok(Elf { machine, relocatable, entry, headers, segments })
+        let mut elf = Elf { machine, relocatable, entry, headers, segments, interpreter: None };
+        elf.interpreter = elf.interpreter_segment()?.and_then(|segment| {
+            let bytes = within(start, segment.offset, segment.file_size as usize)?;
+            bytes.ends_with(&[0]).then(|| bytes.to_vec())
+        });
+        Ok(elf)
     }
 
     /// Bytes of a program header (AT_PHENT).
@@ -175,17 +189,19 @@ impl Elf {
 
     /// The path of the interpreter (ld.so), with its NUL.
     pub fn interpreter(&self, descriptor: i32) -> Result<Option<Vec<u8>>, Errno> {
-        let Some(segment) = self.segments.iter().find(|segment| segment.kind == PT_INTERP) else {
-            return Ok(None);
-        };
-        if !(2..=PATH_MAX as u64).contains(&segment.file_size) {
-            return Err(errno::ENOEXEC);
+        let Some(segment) = self.interpreter_segment()? else { return Ok(None) };
+        if self.interpreter.is_some() {
+            return Ok(self.interpreter.clone());
         }
-        let mut path = alloc::vec![0; segment.file_size as usize];
-        if read_at(descriptor, &mut path, segment.offset)? < path.len() || path.last() != Some(&0) {
-            return Err(errno::ENOEXEC);
-        }
-        Ok(Some(path))
+        let path = part(descriptor, &[], segment.offset, segment.file_size as usize)?;
+        if path.ends_with(&[0]) { Ok(Some(path)) } else { Err(errno::ENOEXEC) }
+    }
+
+    /// The segment with the path of the interpreter.
+    fn interpreter_segment(&self) -> Result<Option<&Segment>, Errno> {
+        let found = self.segments.iter().find(|segment| segment.kind == PT_INTERP);
+        let is_path = |segment: &Segment| (2..=PATH_MAX as u64).contains(&segment.file_size);
+        if found.is_none_or(is_path) { Ok(found) } else { Err(errno::ENOEXEC) }
     }
 
     /// Whether the program asks for an executable stack, or not; `None` if it has no PT_GNU_STACK.
@@ -271,6 +287,21 @@ impl Elf {
     }
 }
 
+/// `length` bytes at `offset`, if `start`, the first bytes of a file, holds them.
+fn within(start: &[u8], offset: u64, length: usize) -> Option<&[u8]> {
+    let offset = usize::try_from(offset).ok()?;
+    start.get(offset..offset.checked_add(length)?)
+}
+
+/// `length` bytes of a file at `offset`, of which `start` is the beginning; ENOEXEC if it has fewer.
+fn part(descriptor: i32, start: &[u8], offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
+    if let Some(bytes) = within(start, offset, length) {
+        return Ok(bytes.to_vec());
+    }
+    let mut bytes = alloc::vec![0; length];
+    if read_at(descriptor, &mut bytes, offset)? < length { Err(errno::ENOEXEC) } else { Ok(bytes) }
+}
+
 /// Reserves guest memory.
 fn place(address: u64, length: u64, flags: u64) -> Result<u64, Errno> {
     map_new(address, length, PROT_NONE, flags | MAP_NORESERVE)
@@ -302,9 +333,7 @@ fn map_segment(descriptor: i32, segment: &Segment, bias: u64) -> Result<(), Errn
         }
         if prot & 2 != 0 && segment.file_size > 0 {
             // Clears the rest of the file's last page: bss.
-            for address in file_end..zero_from {
-                guest::memory().store(address, 0, 0).map_err(|_| errno::EFAULT)?;
-            }
+            guest::clear(file_end..zero_from)?;
         }
     }
     Ok(())

@@ -240,11 +240,11 @@ fn look(descriptor: i32) -> Result<Look, Errno> {
     if file::may(descriptor, X_OK) == Err(errno::EACCES) || status.mode & 0o111 == 0 {
         return Err(errno::EACCES);
     }
-    let mut start = [0u8; 256];
+    let mut start = [0u8; elf::START];
     let length = file::read_at(descriptor, &mut start, 0)?;
     let start = &start[..length];
     if elf::machine(start).is_some() {
-        let elf = Elf::read(descriptor)?;
+        let elf = Elf::from_start(descriptor, start)?;
         if let Some(path) = elf.interpreter(descriptor)? {
             let path = sysroot::lookup(&path, true).unwrap_or(path);
             let loader = open(AT_FDCWD, &path, 0)?;
@@ -255,7 +255,8 @@ fn look(descriptor: i32) -> Result<Look, Errno> {
         }
         return Ok(Look::Guest { raises: raises_rights(descriptor, &status) });
     }
-    match start.strip_prefix(b"#!") {
+    // The kernel reads 256 bytes (BINPRM_BUF_SIZE).
+    match start[..length.min(256)].strip_prefix(b"#!") {
         Some(line) => script_line(line),
         None => Ok(Look::Native),
     }

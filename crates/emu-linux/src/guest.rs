@@ -49,6 +49,18 @@ pub fn write(address: u64, bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Writes zeroes.
+pub fn clear(range: Range<u64>) -> Result<(), Errno> {
+    let memory = memory();
+    let mut at = range.start;
+    while at < range.end {
+        let size = if at.is_multiple_of(8) && range.end - at >= 8 { 3 } else { 0 };
+        memory.store(at, size, 0).map_err(|_| errno::EFAULT)?;
+        at += 1 << size;
+    }
+    Ok(())
+}
+
 /// Reads 8 bytes.
 pub fn read64(address: u64) -> Result<u64, Errno> {
     memory().load(address, 3).map_err(|_| errno::EFAULT)

@@ -43,7 +43,7 @@ fn class(layout: &Layout) -> (usize, u64) {
 }
 
 impl Free {
-    /// Takes new memory of a size; 0 if none is left.
+    /// Takes new memory of a size, which holds zeroes; 0 if none is left.
     fn take(&mut self, size: u64) -> u64 {
         if size >= PAGE {
             return region::heap_take(size, PAGE);
@@ -61,22 +61,36 @@ impl Free {
     }
 }
 
+/// A piece for a layout, null if there is none; and whether it is new, and so holds zeroes.
+fn take(layout: &Layout) -> (*mut u8, bool) {
+    let (class, size) = class(layout);
+    if class >= CLASSES || layout.align() as u64 > PAGE {
+        return (core::ptr::null_mut(), false);
+    }
+    let mut free = FREE.lock();
+    let head = free.lists[class];
+    if head != 0 {
+        // SAFETY: a free piece's first word is the link.
+        free.lists[class] = unsafe { *(head as *const u64) };
+        return (head as *mut u8, false);
+    }
+    (free.take(size) as *mut u8, true)
+}
+
 // SAFETY: pieces are disjoint, of at least the size asked for, which is a power of two, and aligned to it or
 // to a page.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let (class, size) = class(&layout);
-        if class >= CLASSES || layout.align() as u64 > PAGE {
-            return core::ptr::null_mut();
+        take(&layout).0
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let (piece, is_new) = take(&layout);
+        if !is_new && !piece.is_null() {
+            // SAFETY: the piece has been used before, and is the caller's now.
+            unsafe { piece.write_bytes(0, layout.size()) };
         }
-        let mut free = FREE.lock();
-        let head = free.lists[class];
-        if head != 0 {
-            // SAFETY: a free piece's first word is the link.
-            free.lists[class] = unsafe { *(head as *const u64) };
-            return head as *mut u8;
-        }
-        free.take(size) as *mut u8
+        piece
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {

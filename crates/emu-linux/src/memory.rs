@@ -6,6 +6,7 @@ use crate::guest;
 use crate::images::mapped;
 use crate::lock::{self, Held, Lock};
 use crate::maps;
+use crate::program;
 use crate::region::{self, could_be_guest, is_guest};
 use crate::sys::call::checked;
 use crate::sys::memory::{
@@ -156,6 +157,9 @@ pub fn mmap([address, length, prot, flags, descriptor, offset]: [u64; 6]) -> Res
     let prot = if prot & PROT_BTI != 0 { prot & !PROT_BTI } else { prot };
     let rights = guest::host_rights(prot);
     let map = || call(nr::MMAP, [address, length, rights, flags & !MAP_32BIT, descriptor, offset]);
+    if flags & MAP_FIXED != 0 {
+        program::leaves(&(address..address.saturating_add(pages)));
+    }
     let got = if fixed { map()? } else { place(pages, map, |got| give_up(got, pages))? };
     replaced(got as u64, pages, prot);
     if prot & (PROT_EXEC | PROT_WRITE) == PROT_EXEC && flags & (MAP_PRIVATE | MAP_ANONYMOUS) == MAP_PRIVATE {
@@ -169,6 +173,7 @@ pub fn munmap(address: u64, length: u64) -> Result<i64, Errno> {
     if !is_guest(address, length) {
         return Err(errno::EINVAL);
     }
+    program::leaves(&(address..address.saturating_add(length)));
     let got = call(nr::MUNMAP, [address, length, 0, 0, 0, 0]);
     if got.is_ok() {
         replaced(address, length, 0);
@@ -218,6 +223,10 @@ pub fn mremap([old, old_length, new_length, flags, new, _]: [u64; 6]) -> Result<
         if !is_guest(new, new_length) {
             return Err(errno::EINVAL);
         }
+    }
+    program::leaves(&(old..old.saturating_add(old_length)));
+    if fixed {
+        program::leaves(&(new..new.saturating_add(new_length)));
     }
     let is_executable = executable::find_known(old);
     let remap = || call(nr::MREMAP, [old, old_length, new_length, flags, new, 0]);

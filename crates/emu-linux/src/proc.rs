@@ -101,7 +101,7 @@ fn little_endian(bytes: &[u8]) -> u64 {
 
 /// The program's path, with NUL.
 pub fn exe_path() -> Vec<u8> {
-    [&program::get().file, &b"\0"[..]].concat()
+    [&program::file(), &b"\0"[..]].concat()
 }
 
 /// Start of the link of a file of mappings that [`open`] has created.
@@ -139,7 +139,7 @@ pub(crate) fn name_of(start: u64, end: u64) -> &'static str {
         "[stack]"
     } else if start >= heap.start && end <= heap.end && start < end {
         "[heap]"
-    } else if start == program::trampoline() {
+    } else if program::is_trampoline(start) {
         "[vdso]"
     } else {
         ""

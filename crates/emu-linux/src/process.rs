@@ -11,6 +11,7 @@ use crate::heap;
 use crate::images::mapped;
 use crate::images::report::Ran;
 use crate::memory;
+use crate::program;
 use crate::region;
 use crate::robust;
 use crate::seccomp;
@@ -174,6 +175,7 @@ fn fork<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
     let held = (
         task.thread.actions.hold(),
         memory::hold(),
+        program::hold(),
         executable::hold(),
         seccomp::hold(),
         region::hold_blocks(),
@@ -207,7 +209,7 @@ fn enter_child<A: Abi>(task: &mut Task<A>, request: &Request) {
 
 /// Creates a child that shares memory.
 fn spawn<A: Abi>(task: &mut Task<A>, request: Request) -> Result<i64, Errno> {
-    let shared = shared::new()?;
+    let shared = shared::with_stack()?;
     let parent = &task.thread;
     let vfork = request.flags & CLONE_VFORK != 0;
     let shares_actions = request.flags & CLONE_SIGHAND != 0;

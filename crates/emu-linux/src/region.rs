@@ -11,8 +11,9 @@
 //! address space by a table (such as ThreadSanitizer) know 39, 42 and 48 bits, and the host has 47. The
 //! addresses above are kept free until a program needs more ([`raise_limit`]).
 //!
-//! The heap and translated code start in the two halves of one huge page, the heap in the first: small
-//! programs need no other page, and it costs less than a hundred small ones.
+//! The heap and translated code start with small pages, a megabyte each, and go on with huge ones. A process
+//! that runs translations of earlier ones needs some fifty pages, and the kernel takes longer to clear a huge
+//! page than to give these; one that translates needs many, and huge ones cost it least.
 //!
 //! All gaps above the limit are filled, so that the kernel places the guest's mappings only below it.
 
@@ -76,19 +77,27 @@ struct Bump {
 struct Ready {
     from: u64,
     to: u64,
+    /// Least bytes that get pages at once; as a rule a quarter of what has pages, at most [`STEP`].
+    least: u64,
     /// Huge pages are tried from here on; `u64::MAX` where the host has none.
     huge: u64,
 }
 
-/// Least bytes that get pages at once; as a rule a quarter of what has pages, at most [`STEP`].
-const READY_MIN: u64 = 64 << 10;
-/// Bytes of the first huge page that the heap gets; translated code gets the others.
+/// [`Ready::least`] of the heap, and of translated code: a process that only runs translations of earlier
+/// ones has but the thunks there.
+const HEAP_LEAST: u64 = 64 << 10;
+const CODE_LEAST: u64 = 16 << 10;
+/// Bytes of the heap's start; as many of small pages follow for translated code.
 const HEAP_FIRST: u64 = 1 << 20;
 /// A huge page, which costs as much as a few small ones.
 const HUGE: u64 = 2 << 20;
 
 impl Ready {
-    const NONE: Ready = Ready { from: 0, to: 0, huge: 0 };
+    const NONE: Ready = Ready::new(0, 0, 0);
+
+    const fn new(from: u64, least: u64, huge: u64) -> Ready {
+        Ready { from, to: from, least, huge }
+    }
 
     /// Asks the kernel for pages up to `end` and some more, up to `limit`.
     fn extend(&mut self, end: u64, limit: u64) {
@@ -102,7 +111,7 @@ impl Ready {
             }
             let border =
                 if self.huge == u64::MAX { limit } else { limit.min((self.to + 1).next_multiple_of(HUGE)) };
-            let more = ((self.to - self.from) / 4).clamp(READY_MIN, STEP) & !(PAGE - 1);
+            let more = ((self.to - self.from) / 4).clamp(self.least, STEP) & !(PAGE - 1);
             let to = end.next_multiple_of(PAGE).max(self.to + more).min(border);
             populate(self.to, to - self.to);
             self.to = to;
@@ -330,18 +339,16 @@ pub(crate) fn init() -> bool {
     if !executable && !give_rights(shared, HEAP_FIRST, PROT_READ_WRITE) {
         return false;
     }
-    let huge = executable && get_huge_page(shared);
     *HEAP.lock() = Bump {
         next: first.start,
         accessible: first.end,
         end: first.end,
-        ready: Ready { from: first.start, to: if huge { first.end } else { first.start }, huge: u64::MAX },
+        ready: Ready::new(first.start, HEAP_LEAST, u64::MAX),
         then: heap..heap + half,
     };
     BLOCKS.store(blocks, Ordering::Relaxed);
     BLOCKS_END.store(shared, Ordering::Relaxed);
-    *CODE_READY.lock() =
-        Ready { from: first.end, to: if huge { shared + HUGE } else { first.end }, huge: shared + HUGE };
+    *CODE_READY.lock() = Ready::new(first.end, CODE_LEAST, shared + HUGE);
     CODE.store(first.end, Ordering::Relaxed);
     CODE_SIZE.store(if executable { size - HEAP_FIRST } else { 0 }, Ordering::Relaxed);
     START.store(start, Ordering::Relaxed);
@@ -374,7 +381,7 @@ pub(crate) fn heap_take(length: u64, align: u64) -> u64 {
         if start == end {
             return 0;
         }
-        let ready = Ready { from: start, to: start, huge: start };
+        let ready = Ready::new(start, HEAP_LEAST, start);
         *heap = Bump { next: start, accessible: start, end, ready, then: 0..0 };
         if !fits(&heap) {
             return 0;
@@ -436,12 +443,15 @@ pub(crate) fn take_block(usable: &[(u64, u64)]) -> Result<u64, Errno> {
     if at + BLOCK > BLOCKS_END.load(Ordering::Relaxed) {
         return Err(errno::ENOMEM);
     }
-    if !usable.iter().all(|&(offset, length)| give_rights(at + offset, length, PROT_READ_WRITE)) {
-        return Err(errno::ENOMEM);
-    }
+    usable.iter().try_for_each(|&part| make_usable(at, part))?;
     used(at).store(1, Ordering::Release);
     *known += 1;
     Ok(at)
+}
+
+/// Makes a part of a block, by offset and length, readable and writable.
+pub(crate) fn make_usable(block: u64, (offset, length): (u64, u64)) -> Result<(), Errno> {
+    if give_rights(block + offset, length, PROT_READ_WRITE) { Ok(()) } else { Err(errno::ENOMEM) }
 }
 
 /// The blocks that have ever been handed out, free ones too.

@@ -17,7 +17,7 @@ const SIGNAL_STACK: (u64, u64) = (128 << 10, 128 << 10);
 /// The return stack of translated code; see `crossdock_emu_jit::ReturnStack`.
 const RETURN_STACK: (u64, u64) = (260 << 10, 64 << 10);
 const STACK: (u64, u64) = (328 << 10, BLOCK - (328 << 10));
-const USABLE: [(u64, u64); 4] = [(0, 64 << 10), SIGNAL_STACK, RETURN_STACK, STACK];
+const USABLE: [(u64, u64); 3] = [(0, 64 << 10), SIGNAL_STACK, RETURN_STACK];
 
 /// A siginfo_t: 128 bytes, the same on x86-64 and arm64.
 pub type SigInfo = [u64; 16];
@@ -42,13 +42,29 @@ pub struct Shared {
     pub process: AtomicU32,
     /// The handler of a fault in translated code has left all signals blocked.
     pub blocked_at_fault: AtomicBool,
+    /// Whether the host stack can be used: not before a second thread needs one.
+    has_stack: AtomicBool,
     /// The siginfo of each signal in `queued`.
     pub info: UnsafeCell<[SigInfo; 65]>,
     /// The siginfo of the guest's last memory access that the host refused.
     pub fault: UnsafeCell<SigInfo>,
 }
 
-/// Takes a free block and resets its `Shared`. An error number if there is no memory.
+/// Takes a free block, whose host stack can be used, and resets its `Shared`. An error number if there is no
+/// memory.
+pub fn with_stack() -> Result<&'static Shared, Errno> {
+    let shared = new()?;
+    if !shared.has_stack.load(Ordering::Relaxed) {
+        if let Err(error) = region::make_usable(shared.block(), STACK) {
+            shared.used.store(0, Ordering::Release);
+            return Err(error);
+        }
+        shared.has_stack.store(true, Ordering::Relaxed);
+    }
+    Ok(shared)
+}
+
+/// As [`with_stack`], for the first thread, which is on the stack of the kernel's.
 pub fn new() -> Result<&'static Shared, Errno> {
     let block = region::take_block(&USABLE)?;
     // SAFETY: the block is ours now, its first 64 KiB are mapped and hold a Shared; zeroes are valid for its

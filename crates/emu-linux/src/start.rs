@@ -15,9 +15,7 @@ use crate::shared;
 use crate::signal::Actions;
 use crate::signal::deliver;
 use crate::sys::file::{self, AT_FDCWD, Fd};
-use crate::sys::memory::{
-    MAP_NORESERVE, PAGE, PROT_NONE, PROT_READ_EXECUTE, PROT_READ_WRITE, PROT_READ_WRITE_EXECUTE, map_new,
-};
+use crate::sys::memory::{MAP_NORESERVE, PAGE, PROT_NONE, PROT_READ_WRITE, PROT_READ_WRITE_EXECUTE, map_new};
 use crate::sys::{self, Errno, errno};
 use crate::sysroot;
 use crate::task::Task;
@@ -126,14 +124,13 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
         base = mapped.bias;
     }
     memory::set_break(image.end + random_pages(random[3], 13));
-    map_trampoline::<A>()?;
 
-    let file = file::link_of(descriptor);
-    drop(Fd::from_number(descriptor));
     // For a program executed by descriptor, the kernel takes the file's name (since 6.14).
     let by_descriptor = invocation.path.starts_with(b"/dev/fd/")
         && invocation.path.iter().filter(|&&b| b == b'/').count() == 3;
-    set_name(file.as_deref().filter(|_| by_descriptor).unwrap_or(&invocation.path));
+    let named = if by_descriptor { file::link_of(descriptor) } else { None };
+    drop(Fd::from_number(descriptor));
+    set_name(named.as_deref().unwrap_or(&invocation.path));
 
     let stack = map_stack(invocation.stack, elf.has_executable_stack().unwrap_or(A::STACK_IS_EXECUTABLE))?;
     let Filled { sp, auxiliary, arguments, environment } =
@@ -142,7 +139,8 @@ fn prepare<A: Abi>(invocation: Invocation, elf: &Elf) -> Result<&'static mut Tas
     // The strings and vectors keep the host's addresses, which lead to the same memory.
     A::start(&mut task.state, entry, if region::is_stack_high() { sp | region::ALIAS } else { sp });
     program::set(Program {
-        file: file.unwrap_or_else(|| without_nul(&invocation.path)),
+        path: without_nul(&invocation.path),
+        code: image.entry,
         arguments: invocation.arguments,
         auxiliary,
         stack,
@@ -159,17 +157,6 @@ fn without_nul(path: &[u8]) -> Vec<u8> {
 /// Sets the name of the thread to the last part of the path, as execve does.
 fn set_name(path: &[u8]) {
     sys::process::set_name(path.rsplit(|&byte| byte == b'/').next().unwrap_or(path));
-}
-
-fn map_trampoline<A: Abi>() -> Result<(), Errno> {
-    let page = map_new(0, PAGE, PROT_READ_WRITE, 0)?;
-    for (index, word) in A::TRAMPOLINE.iter().enumerate() {
-        guest::write32(page + 4 * index as u64, *word)?;
-    }
-    guest::protect(page, PAGE, PROT_READ_EXECUTE)?;
-    executable::set(page..page + PAGE, true);
-    program::set_trampoline(page);
-    Ok(())
 }
 
 /// Maps the stack, as large as it may grow (RLIMIT_STACK; at most 1 GiB, or 256 MiB of a 32-bit program),

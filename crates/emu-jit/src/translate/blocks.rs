@@ -34,6 +34,13 @@ impl FlagUses {
         self.writes = self.writes << 1 | u128::from(class.has(WRITES));
     }
 
+    /// Adds a word after the others, to each group.
+    fn push_all<I: Isa>(groups: &mut [FlagUses; 2], class: Class) {
+        for (group, uses) in groups.iter_mut().enumerate().take(I::FLAG_GROUPS) {
+            uses.push(Class(class.0 >> (group as u32 * GROUP)));
+        }
+    }
+
     /// Forgets the last `count` words; at least one must remain.
     fn cut(&mut self, count: u32) {
         self.reads >>= count;
@@ -232,6 +239,7 @@ impl<I: Isa> Blocks<I> {
             }
         }
         self.cut();
+        self.gather_flags();
         self.guess_configurations();
         self.connect(start);
         self.find_fenced();
@@ -283,9 +291,7 @@ impl<I: Isa> Blocks<I> {
             let class = I::class(&item);
             self.items.push(item);
             vectors += u16::from(class.has(VECTORS));
-            for (group, uses) in flag_uses.iter_mut().enumerate().take(I::FLAG_GROUPS) {
-                uses.push(Class(class.0 >> (group as u32 * GROUP)));
-            }
+            FlagUses::push_all::<I>(&mut flag_uses, class);
             last = at;
             let found = if class.has(ENDS) { I::end_of(&item, at) } else { None };
             at = at.wrapping_add(I::item_length(&item));
@@ -360,6 +366,19 @@ impl<I: Isa> Blocks<I> {
                 before.length = length as u16;
                 before.end = End::Next;
             }
+        }
+    }
+
+    /// Brings what sets the flags and what reads them together, in each block.
+    fn gather_flags(&mut self) {
+        for block in &mut self.blocks {
+            let items = &mut self.items[block.items()];
+            if !I::gather_flags(items) {
+                continue;
+            }
+            let mut uses = [FlagUses::default(); 2];
+            items.iter().for_each(|item| FlagUses::push_all::<I>(&mut uses, I::class(item)));
+            block.flag_uses = uses;
         }
     }
 

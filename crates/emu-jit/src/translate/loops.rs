@@ -18,8 +18,9 @@ use core::ops::Range;
 
 /// How much more often per round a register must be used than the one whose place it takes.
 const GAIN_MIN: u32 = 2;
-/// How much all changes together must gain in a round.
-const GAIN_ALL_MIN: u32 = 4;
+/// How much all changes together must gain in a round: one register that is read and written in it, which
+/// would make a round wait for its store.
+const GAIN_ALL_MIN: u32 = 2;
 /// Blocks with fewer instructions get no assignment of their own outside of a loop.
 const LENGTH_MIN: usize = 24;
 /// How often such a block must use the register in a place that changes: it is changed before the block and

@@ -26,6 +26,7 @@ pub use routines::GUEST_ACCESS;
 
 pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
+use crate::host;
 use crate::image::words::{self, Word};
 use crate::layout::{Assignment, ExitKind, FPSR, MODES, PC, SCRATCH_MEMORY, Slot, slot};
 use crate::mxcsr::{FLAGS, INVALID_MASK};
@@ -147,12 +148,14 @@ pub trait Isa: Guest + Sized {
     /// 2 if N and Z are followed apart from C and V, since many instructions write only N and Z.
     const FLAG_GROUPS: usize = 1;
 
+    /// Moves instructions of a block that set the flags to those that read them, where nobody can see that;
+    /// the others stay in order. Returns whether any was moved.
+    fn gather_flags(_items: &mut [Self::Item]) -> bool {
+        false
+    }
+
     /// Whether addresses have 32 bits, and wrap there.
     const NARROW: bool = false;
-
-    /// Whether loops read the interrupt flag by GS. Loops of floating point gain by it (linpack of 32-bit Arm
-    /// and A64 7 %), some of integers lose (5 %).
-    const FLAG_IN_GS: bool = false;
 
     /// The functions of C libraries that have code of the host.
     const ROUTINES: Table;
@@ -478,10 +481,8 @@ pub struct Features {
 impl Features {
     /// The features of this host's CPU.
     pub fn of_host() -> Features {
-        use core::arch::x86_64::{__cpuid, __cpuid_count};
-        let basic = __cpuid(1).ecx;
-        let sha = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx >> 29 & 1 == 1;
-        Features { pclmul: basic >> 1 & 1 == 1, aes: basic >> 25 & 1 == 1, sha, flag_in_gs: false }
+        let [pclmul, aes, sha] = [host::has_pclmul(), host::has_aes(), host::has_sha()];
+        Features { pclmul, aes, sha, flag_in_gs: false }
     }
 
     /// The features as the bits of a number.

@@ -128,7 +128,6 @@ fn check(kinds: &str, arguments: &mut [u64; 6]) -> Result<(), Errno> {
 /// Reports once that a call is missing: unknown, or refused on purpose.
 fn missing(number: u64, name: Option<&str>, arguments: &[u64; 6]) {
     static SAID: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
-    let program = program::get();
     if options::get().log < if name.is_some() { Log::Refused } else { Log::Unknown } {
         return;
     }
@@ -145,7 +144,7 @@ fn missing(number: u64, name: Option<&str>, arguments: &[u64; 6]) {
     };
     sys::complain(&alloc::format!(
         "crossdock-emu: {}: system call {what}: ENOSYS\n",
-        alloc::string::String::from_utf8_lossy(&program.file),
+        alloc::string::String::from_utf8_lossy(&program::file()),
     ));
 }
 

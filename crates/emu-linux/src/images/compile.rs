@@ -258,7 +258,7 @@ impl ForAbi for Handle<'_> {
     fn with<A: Abi>(self) -> Option<()> {
         let Handle { folder, report, .. } = self;
         let mut features = Features::of_host();
-        features.flag_in_gs = A::Isa::FLAG_IN_GS && process::point_gs(0);
+        features.flag_in_gs = process::point_gs(0);
         let version = files::version(self.machine.machine, features.number())?;
         if version != report.version {
             return None;

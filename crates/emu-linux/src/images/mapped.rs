@@ -90,6 +90,10 @@ pub(crate) fn begin(jit: &'static Jit, guest: u16) {
     let Some(places) = store::places() else { return };
     let Some(version) = files::version(guest, jit.features()) else { return };
     images.folders = places.images.iter().map(|folder| store::folder_of(folder, &version)).collect();
+    if images.folders.len() > 1 {
+        // Few layers have images, and each file would be looked for in all.
+        images.folders.retain(|folder| store::is_trusted_folder(folder));
+    }
     images.version = version;
     images.places = Some(places);
     for (range, base, id) in early {

@@ -40,7 +40,6 @@ pub(crate) struct Places {
 }
 
 const O_NOFOLLOW: u64 = 0o400_000;
-const O_DIRECTORY: u64 = 0o200_000;
 
 /// The places of this process: those of the sandbox, or the folder that the user names; `None` if there is
 /// none.
@@ -74,16 +73,22 @@ pub(crate) const PENDING: &str = "pending";
 pub(crate) const REPORTS: &str = "reports";
 
 /// Whether a folder is there, and what is in it can be believed.
-fn is_trusted_folder(path: &str) -> bool {
-    let Ok(folder) = file::open(AT_FDCWD, format!("{path}\0").as_bytes(), O_DIRECTORY) else { return false };
-    file::raw_status(folder.number()).is_ok_and(|status| is_trusted(&status))
+pub(crate) fn is_trusted_folder(path: &str) -> bool {
+    const S_IFMT: u32 = 0o170_000;
+    const S_IFDIR: u32 = 0o040_000;
+    file::status_of(format!("{path}\0").as_bytes())
+        .is_ok_and(|status| status.mode & S_IFMT == S_IFDIR && is_of_trusted(status.user, status.mode))
 }
 
 /// Whether only the caller or root may change a file.
 pub(crate) fn is_trusted(status: &RawStatus) -> bool {
+    is_of_trusted(status.user(), status.mode())
+}
+
+/// [`is_trusted`], of a file's owner and mode.
+fn is_of_trusted(owner: u32, mode: u32) -> bool {
     const OTHERS_WRITE: u32 = 0o022;
-    let owner = status.user();
-    (owner == 0 || owner == sys::process::effective_ids().0) && status.mode() & OTHERS_WRITE == 0
+    (owner == 0 || owner == sys::process::effective_ids().0) && mode & OTHERS_WRITE == 0
 }
 
 /// A hash for names of files that others do not choose.

@@ -95,6 +95,7 @@ fn enter_handler<A: Abi>(task: &mut Task<A>, signal: u32, info: &SigInfo, action
     let top = thread.alternate.top(sp, action.flags & SA_ONSTACK != 0);
     // A frame must not overrun a full alternate stack.
     let fits = !thread.alternate.contains(sp) || thread.alternate.contains(A::frame_start(top));
+    let trampoline = program::trampoline::<A>();
     let delivery = Delivery {
         signal,
         info,
@@ -103,9 +104,9 @@ fn enter_handler<A: Abi>(task: &mut Task<A>, signal: u32, info: &SigInfo, action
         trap: thread.trap,
         stack: thread.alternate.words(sp),
         top,
-        trampoline: program::trampoline(),
+        trampoline: trampoline.unwrap_or(0),
     };
-    if !fits || A::push_frame(state, &delivery).is_err() {
+    if !fits || trampoline.is_err() || A::push_frame(state, &delivery).is_err() {
         return no_room(task, signal);
     }
     thread.alternate.entered();
@@ -206,7 +207,7 @@ pub(crate) fn change_mask(thread: &mut Thread, mask: u64) -> Result<(), Errno> {
 fn explain_undefined<A: Abi>(pc: u64) {
     sys::complain(&format!(
         "crossdock-emu: {}: this CPU has no instruction {} at {}\n",
-        String::from_utf8_lossy(&program::get().file),
+        String::from_utf8_lossy(&program::file()),
         A::undefined_instruction(pc),
         maps::place(pc),
     ));

@@ -318,3 +318,52 @@ fn a_folder_that_cannot_be_written_is_a_miss() {
     assert_eq!(verdict(&missing), verdict(&place.check(&program, "none")));
     assert!(place.files(".image").is_empty());
 }
+
+/// Runs the program and makes images in a folder that is full, then in one that cannot be written, then in
+/// one with room; prints what there is after each.
+const ON_SMALL_DISK: &str = r#"
+set -e
+emulator=$1 folder=$2 program=$3
+mount -t tmpfs -o size=40k,mode=755 tmpfs "$folder"
+use() {
+    CROSSDOCK_EMU_CACHE=$folder "$emulator" "$program" x || echo "status $?"
+    # The process that the program has started may be making images, and keeps the lock while it does.
+    "$emulator" --compile-images "$folder" || true
+    flock "$folder/lock" true
+    CROSSDOCK_EMU_CACHE=$folder "$emulator" "$program" x || echo "status $?"
+    echo "$1: $(find "$folder" -name '*.image' | wc -l) images, $(find "$folder" -name '.*' -type f | wc -l) begun"
+}
+use full
+tries=0
+until mount -o remount,ro "$folder" 2> /dev/null; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ]
+    sleep 0.05
+done
+use read-only
+mount -o remount,rw,size=4m "$folder"
+use large
+"#;
+
+#[test]
+fn a_full_and_a_read_only_folder_are_misses() {
+    let place = Place::new(CROSS);
+    let program = place.program(1);
+    // From here on the program is old enough for an image.
+    place.warm(&program);
+    let folder = place.folder.path().join("small");
+    fs::create_dir(&folder).expect("a folder");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", ON_SMALL_DISK, "sh", EMULATOR]);
+    let output = run(command.arg(&folder).arg(&program));
+    assert!(output.status.success(), "{output:?}");
+    let once = run(Command::new(EMULATOR).arg(&program).arg("x"));
+    let status = once.status.code().filter(|&status| status != 0);
+    let line = String::from_utf8_lossy(&once.stdout).into_owned()
+        + &status.map_or(String::new(), |status| format!("status {status}\n"));
+    let twice = format!("{line}{line}");
+    let expected = format!(
+        "{twice}full: 0 images, 0 begun\n{twice}read-only: 0 images, 0 begun\n{twice}large: 1 images, 0 begun\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{output:?}");
+}

@@ -152,8 +152,6 @@ impl Isa for A32 {
         Instruction::read(words, place, it).ok()
     }
 
-    const FLAG_IN_GS: bool = true;
-
     const HALVES: bool = true;
 
     const DECODED: bool = true;

@@ -1,6 +1,7 @@
 //! A64 as the translator's planner sees it.
 
 use super::facts;
+use super::order;
 use super::{Translator, bits};
 use crate::routines::{A64_TABLE, Table};
 use crate::translate::accesses::{Accesses, Uses};
@@ -45,6 +46,10 @@ impl Isa for A64 {
 
     fn count_before(_: &[u32], start: u64, at: u64) -> Option<usize> {
         Some(((at - start) / LENGTH) as usize)
+    }
+
+    fn gather_flags(items: &mut [u32]) -> bool {
+        order::gather(items)
     }
 
     #[inline(always)]

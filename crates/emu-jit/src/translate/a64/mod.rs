@@ -8,6 +8,7 @@ mod float;
 mod integer;
 mod isa;
 mod load_store;
+mod order;
 mod registers;
 mod structures;
 mod system;
