@@ -18,17 +18,16 @@ pub(super) const WINDOW: usize = 32 * 1024;
 /// Length in bytes from which on a part loses less by not looking back than libdeflate gains.
 const LONG: usize = 64 * 1024;
 
-/// What one thread deflates with. Each of both takes some hundred KiB, and a small layer needs one.
+/// What one thread deflates with: a compressor of libdeflate, which takes some hundred KiB.
 pub(super) struct Deflater {
     level: u32,
     long: Option<Compressor>,
-    short: Option<Compress>,
 }
 
 impl Deflater {
     /// `level` from 1, the fastest, to 9.
     pub(super) fn new(level: u32) -> Deflater {
-        Deflater { level: level.clamp(1, 9), long: None, short: None }
+        Deflater { level: level.clamp(1, 9), long: None }
     }
 
     /// Deflates a part of `data` behind what is in `out`. The result ends at a byte boundary, and is the end
@@ -68,24 +67,24 @@ impl Deflater {
     }
 
     /// `before` are the bytes before the part that it can refer to.
-    fn deflate_short(&mut self, before: &[u8], part: &[u8], last: bool, out: &mut Vec<u8>) -> io::Result<()> {
-        let new = || Compress::new(Compression::new(self.level), false);
-        let deflate = self.short.get_or_insert_with(new);
-        deflate.reset();
+    ///
+    /// The same part must always give the same bytes. zlib-rs finds other matches with a compressor that was
+    /// used before, even if that was reset, and ends blocks elsewhere if the output does not fit in one call
+    /// (zlib-rs 0.6.8; findings/zlib-rs-reset-remembers.sh). So each part has a new one, and room for all.
+    fn deflate_short(&self, before: &[u8], part: &[u8], last: bool, out: &mut Vec<u8>) -> io::Result<()> {
+        let mut deflate = Compress::new(Compression::new(self.level), false);
         if !before.is_empty() {
             deflate.set_dictionary(before).map_err(io::Error::other)?;
         }
-        out.reserve(part.len() / 2 + 64);
+        // Fixed codes take 9 bits for a byte at most (RFC 1951, section 3.2.6); the rest is headers and ends.
+        out.reserve(part.len() + part.len() / 8 + 1024);
         let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
-        loop {
-            let taken = usize::try_from(deflate.total_in()).expect("a part's length fits");
-            let status = deflate.compress_vec(&part[taken..], out, flush).map_err(io::Error::other)?;
-            let all_taken = deflate.total_in() == part.len() as u64;
-            let has_room = out.len() < out.capacity();
-            if (last && status == Status::StreamEnd) || (!last && all_taken && has_room) {
-                return Ok(());
-            }
-            out.reserve(64 * 1024);
+        let status = deflate.compress_vec(part, out, flush).map_err(io::Error::other)?;
+        let all_taken = deflate.total_in() == part.len() as u64;
+        let has_room = out.len() < out.capacity();
+        match if last { status == Status::StreamEnd } else { all_taken && has_room } {
+            true => Ok(()),
+            false => Err(io::Error::other("zlib needs more room than its format can take")),
         }
     }
 }
@@ -105,4 +104,54 @@ fn leave_open(out: &mut Vec<u8>, start: usize, ends: &Ends) {
         out.push(0);
     }
     out.extend([0, 0, 0xff, 0xff]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SplitMix64.
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Words of some hundred, with numbers between them.
+    fn text(length: usize) -> Vec<u8> {
+        let state = &mut 1;
+        let words: Vec<Vec<u8>> = (0..400)
+            .map(|_| (0..2 + random(state) % 7).map(|_| b'a' + (random(state) % 26) as u8).collect())
+            .collect();
+        let mut text = Vec::new();
+        while text.len() < length {
+            text.extend(&words[(random(state) % 400) as usize]);
+            if random(state).is_multiple_of(3) {
+                text.extend(random(state).to_le_bytes());
+            }
+            text.push(b' ');
+        }
+        text
+    }
+
+    #[test]
+    fn a_part_has_the_same_bytes_whatever_was_deflated_before() {
+        let data = text(400_000);
+        let mut used = Deflater::new(crate::layer::GZIP_LEVEL);
+        for length in [1_000, 5_000, 30_000, LONG - 1, LONG, 100_000] {
+            for n in 0..40 {
+                let start = WINDOW + n * 5_003;
+                let results = [0, 100, 5_000, 1 << 20].map(|room| {
+                    let mut out = Vec::with_capacity(room);
+                    let deflated = used.deflate(&data, start..start + length, n % 5 == 0, &mut out);
+                    deflated.map(|()| out).expect("it has room")
+                });
+                let mut alone = Vec::new();
+                let mut new = Deflater::new(crate::layer::GZIP_LEVEL);
+                new.deflate(&data, start..start + length, n % 5 == 0, &mut alone).expect("it has room");
+                assert!(results.iter().all(|out| *out == alone), "{length} bytes from {start}");
+            }
+        }
+    }
 }
