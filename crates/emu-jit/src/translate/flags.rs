@@ -135,8 +135,8 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
-    /// Makes CF the complement of C (`borrow`) or C, for an instruction that changes EFLAGS: the flags must be
-    /// saved if they are read behind it. Changes rax and rcx.
+    /// Makes CF the complement of C (`borrow`) or C, for an instruction that changes EFLAGS: the flags must
+    /// be saved if they are read behind it. Changes rax and rcx.
     pub(super) fn load_carry(&mut self, borrow: bool) {
         if let Flags::Compare { .. } = self.flags {
             self.save_flags();

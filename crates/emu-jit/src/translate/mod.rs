@@ -392,8 +392,8 @@ pub struct Translator<'t, I: Isa> {
     standard: bool,
     /// Bit per general register: whether it is known to be a multiple of 4.
     aligned: u32,
-    /// If the last instruction that wrote the flags of floating point is known to be a comparison of generated
-    /// code: whether its operands were compared in reverse order; of guests that keep these flags apart.
+    /// If the last instruction that wrote the flags of floating point is known to be a comparison by the
+    /// host: whether its operands were compared in reverse order; of guests that keep these flags apart.
     compared: Option<bool>,
     /// Bit per floating-point register of RISC-V: whether it is known to hold a number of single precision
     /// with ones above it.

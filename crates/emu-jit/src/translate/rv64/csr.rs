@@ -79,10 +79,7 @@ impl Translator<'_> {
             && writes.rn == reads.rd
             && compares.rd != reads.rd;
         let place = self.next;
-        if !restores
-            || precision == Precision::Half
-            || self.mode & EXACT != 0
-            || self.wary_at.contains(place)
+        if !restores || precision == Precision::Half || self.mode & EXACT != 0 || self.wary_at.contains(place)
         {
             return false;
         }
