@@ -147,7 +147,9 @@ fn programs(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
             let translations = directory.join(place).join("translations").display().to_string();
             Ok(Place { root: PathBuf::from("/"), command, translations })
         };
-        let (native, guest) = (build("gcc", &[], "host")?, build(guest.compiler, guest.bench, guest.name)?);
+        let more = if file == "vector" { guest.vectors } else { &[] };
+        let options = [guest.bench, more].concat();
+        let (native, guest) = (build("gcc", &[], "host")?, build(guest.compiler, &options, guest.name)?);
         works.push(Work { name, times: 1, native, guest });
     }
     Ok(works)

@@ -667,6 +667,7 @@ impl<'t, I: Isa> Translator<'t, I> {
         if !(inner || inherits) {
             (self.modes, self.aligned, self.boxed) = (None, 0, 0);
             (self.configured, self.length) = (None, None);
+            self.compared = None;
         }
         self.guessed = block.configuration;
         self.enter(guest, block, inner || inherits, label);

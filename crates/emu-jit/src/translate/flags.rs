@@ -68,6 +68,23 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
+    /// EFLAGS = those that UCOMIS, of operands in reverse order if `swapped`, leaves where a comparison gives
+    /// the NZCV of eax, bits 31 to 28. Changes rax, rcx and rdx.
+    pub(super) fn compared_flags(&mut self, swapped: bool) {
+        // LAHF's bytes: ZF, PF and CF; just CF; nothing. By N, Z, C and V as a number, times 8: what is less
+        // has 8, and so the lowest byte.
+        let (less, greater) = if swapped { (0x00, 0x01) } else { (0x01, 0x00) };
+        let [equal, unordered] = [0x40, 0x45];
+        let bytes = less | greater << (2 * 8) | unordered << (3 * 8) | equal << (6 * 8);
+        self.a.mov(Size::D, Reg::RCX, Reg::RAX);
+        self.a.shift_imm(Shift::Shr, Size::D, Reg::RCX, 28);
+        self.a.shift_imm(Shift::Shl, Size::D, Reg::RCX, 3);
+        self.a.mov_imm(Reg::RDX, bytes);
+        self.a.shiftx(Shift::Shr, Size::Q, Reg::RAX, Reg::RDX, Reg::RCX);
+        self.a.shift_imm(Shift::Shl, Size::D, Reg::RAX, 8);
+        self.a.sahf();
+    }
+
     /// Prepares for a change of EFLAGS: saves the guest's flags if they are read later. Changes rax and rcx.
     pub(super) fn clobber(&mut self) {
         // Where only C and V are read, and they are in memory already, nothing is to be saved.
@@ -118,15 +135,26 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
-    /// Makes CF the complement of C (`borrow`) or C.
+    /// Makes CF the complement of C (`borrow`) or C, for an instruction that changes EFLAGS: the flags must
+    /// be saved if they are read behind it. Changes rax and rcx.
     pub(super) fn load_carry(&mut self, borrow: bool) {
-        self.load_flags();
-        if let Flags::Host { borrow: now, saved } = self.flags
-            && now != borrow
-        {
-            self.a.cmc();
-            self.flags = Flags::Host { borrow, saved };
+        if let Flags::Compare { .. } = self.flags {
+            self.save_flags();
         }
+        let now = match self.flags {
+            Flags::Host { borrow, .. } => borrow,
+            Flags::Logical { carry: true, .. } => false,
+            _ => {
+                // The lowest bit is the complement of C.
+                self.a.movzx8(Reg::RAX, slot(Slot::Flags).plus(1));
+                self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 1);
+                true
+            }
+        };
+        if now != borrow {
+            self.a.cmc();
+        }
+        self.flags = Flags::Memory;
     }
 
     /// The host's condition for a guest condition; the flags are in EFLAGS from here. Changes rax and rcx.
@@ -142,8 +170,11 @@ impl<I: Isa> Translator<'_, I> {
         let positive = positive.unwrap_or_else(|| {
             self.load_flags();
             // HI means CF = 0 and ZF = 0 only in the form of a subtraction.
-            if condition >> 1 == 4 {
-                self.load_carry(true);
+            if condition >> 1 == 4
+                && let Flags::Host { borrow: false, saved } = self.flags
+            {
+                self.a.cmc();
+                self.flags = Flags::Host { borrow: true, saved };
             }
             let borrow = matches!(self.flags, Flags::Host { borrow: true, .. });
             Condition::One(match condition >> 1 {

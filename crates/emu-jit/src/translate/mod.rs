@@ -298,6 +298,9 @@ enum Cold {
     Interrupted { pc: u64 },
     /// Leave because the interrupt flag is set, to go on at rax.
     InterruptedAtRax,
+    /// The flags of a floating-point comparison, which are in rax in the form that others know, become EFLAGS
+    /// as UCOMIS leaves them, and come back.
+    Compared { swapped: bool, back: Label },
     /// Set FPSR.QC and come back.
     Saturated { back: Label },
     /// Hand an instruction to the interpreter and come back.
@@ -392,6 +395,9 @@ pub struct Translator<'t, I: Isa> {
     standard: bool,
     /// Bit per general register: whether it is known to be a multiple of 4.
     aligned: u32,
+    /// If the last instruction that wrote the flags of floating point is known to be a comparison by the
+    /// host: whether its operands were compared in reverse order; of guests that keep these flags apart.
+    compared: Option<bool>,
     /// Bit per floating-point register of RISC-V: whether it is known to hold a number of single precision
     /// with ones above it.
     boxed: u32,
@@ -545,6 +551,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             modes: None,
             standard: false,
             aligned: 0,
+            compared: None,
             boxed: 0,
             configured: None,
             length: None,
@@ -732,6 +739,19 @@ impl<'t, I: Isa> Translator<'t, I> {
         }
     }
 
+    /// A guest address as an operand; `reg` may be loaded, without a change of the flags.
+    fn at_guest_address(&mut self, reg: Reg, address: u64) -> Mem {
+        if let Ground::Image { base } = self.ground
+            && let Ok(rest) = i32::try_from(address.wrapping_sub(base) as i64)
+        {
+            let size = if I::NARROW { Size::D } else { Size::Q };
+            self.a.mov_rip(size, reg, self.to_word(Word::Base as u32, Assembler::RIP_LENGTH));
+            return Mem::at(reg, rest);
+        }
+        self.guest_address(reg, address);
+        Mem::at(reg, 0)
+    }
+
     /// The number of an exit by the link that is registered next. In an image there is none.
     fn next_link(&self) -> u32 {
         self.first_link + self.unit.links.len() as u32
@@ -803,6 +823,10 @@ impl<'t, I: Isa> Translator<'t, I> {
                     self.save_flags();
                     self.set_pc(pc);
                     self.exit(ExitKind::Interrupted, 0);
+                }
+                Cold::Compared { swapped, back } => {
+                    self.compared_flags(swapped);
+                    self.a.jump(back);
                 }
                 Cold::Saturated { back } => {
                     self.a.alu_imm(Alu::Or, Size::D, FPSR, 1 << 27);

@@ -299,10 +299,33 @@ impl Program {
             // movt of the same register
             self.words.push(word & 0xf000_f000 | 0x0348_0123);
         }
-        if template.0 & 0x0fbe_0e50 == 0x0eb4_0a40 && self.random.one_in(2) {
-            // vmrs APSR_nzcv, fpscr
-            self.words.push(0xeef1_fa10);
+        if template.0 & 0x0fbe_0e50 == 0x0eb4_0a40 {
+            self.flags_of_comparison();
         }
+    }
+
+    /// VMRS of the flags behind VCMP, at once, or behind instructions that may write FPSCR or the flags, or
+    /// that the interpreter runs.
+    fn flags_of_comparison(&mut self) {
+        const CRC32B: u32 = 0xe100_0040;
+        match self.random.below(4) {
+            0 => return,
+            1 => {}
+            _ => {
+                for _ in 0..1 + self.random.below(3) {
+                    let [d, n, m] = [0; 3].map(|_| self.random.below(8) as u32);
+                    match self.random.below(16) {
+                        // vmrs d, fpscr; and d, d, #0xf0000000
+                        0 => self.words.extend([0xeef1_0a10 | d << 12, 0xe200_020f | d << 16 | d << 12]),
+                        1..=3 => self.words.push(CRC32B | n << 16 | d << 12 | m),
+                        _ => self.instruction(),
+                    }
+                }
+            }
+        }
+        // vmrs APSR_nzcv, fpscr
+        let condition = if self.random.one_in(8) { self.random.below(14) as u32 } else { 14 };
+        self.words.push(condition << 28 | 0x0ef1_fa10);
     }
 
     fn statements(&mut self, depth: usize) {

@@ -9,6 +9,7 @@ mod cases;
 #[allow(dead_code)]
 #[path = "../../../emu-guest/tests/it/cases_arm.rs"]
 mod cases_arm;
+mod comparisons;
 mod differ;
 #[path = "../it/differences.rs"]
 mod differences;

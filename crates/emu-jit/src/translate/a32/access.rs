@@ -22,8 +22,7 @@ impl Translator<'_> {
     fn operand(&mut self, item: &Instruction, mode: Mode, register: bool) -> Mem {
         if !register && item.rn == NO_BASE {
             // From PC.
-            self.guest_address(Reg::RDX, item.imm.into());
-            return at(Reg::RDX, 0);
+            return self.at_guest_address(Reg::RDX, item.imm.into());
         }
         if !register {
             let base = self.held(item.rn, Reg::RDX);
@@ -223,37 +222,36 @@ impl Translator<'_> {
             (false, true) => length.wrapping_neg(),
             (false, false) => 4u32.wrapping_sub(length),
         };
+        // It does not change before the last access.
         let base = self.held(item.rn, Reg::RDX);
-        if base != Reg::RDX {
-            self.a.mov(Size::D, Reg::RDX, base);
-        }
         self.mark();
         let offset = |n: u32| start.wrapping_add(4 * (list & ((1 << n) - 1)).count_ones());
         let others = (0..16).filter(|n| list >> n & 1 == 1);
         for n in others.filter(|&n| n != 15 && place(n) != item.rn) {
-            self.transfer(loads, place(n), at(Reg::RDX, offset(n)));
+            self.transfer(loads, place(n), at(base, offset(n)));
         }
         if list >> 15 & 1 == 1 {
             if loads {
-                self.load(2, Reg::RAX, at(Reg::RDX, offset(15)));
+                self.load(2, Reg::RAX, at(base, offset(15)));
             } else {
                 self.fetch(PC, Reg::RAX);
-                self.store(2, at(Reg::RDX, offset(15)), Reg::RAX);
+                self.store(2, at(base, offset(15)), Reg::RAX);
             }
         }
         // The base comes last: until then the instruction can be run again.
         if let Some(n) = (0..15).find(|&n| list >> n & 1 == 1 && place(n) == item.rn) {
             if loads && list >> 15 & 1 == 1 {
-                self.load(2, Reg::RCX, at(Reg::RDX, offset(n)));
+                self.load(2, Reg::RCX, at(base, offset(n)));
                 self.put(item.rn, Reg::RCX);
             } else {
-                self.transfer(loads, item.rn, at(Reg::RDX, offset(n)));
+                self.transfer(loads, item.rn, at(base, offset(n)));
             }
         }
         if extra & WRITE_BACK != 0 {
             let moved = if up { length } else { length.wrapping_neg() };
-            self.a.lea(Size::D, Reg::RDX, at(Reg::RDX, moved));
-            self.put_moved(item.rn, Reg::RDX, moved);
+            let t = self.result(item.rn, Reg::RDX);
+            self.a.lea(Size::D, t, at(base, moved));
+            self.put_moved(item.rn, t, moved);
         }
     }
 

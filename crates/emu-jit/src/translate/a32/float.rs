@@ -12,7 +12,7 @@ use crate::translate::flags::wants_swap;
 use crate::translate::operands::{half, quarter};
 use crate::translate::vectors::immediate::expand_immediate;
 use crate::translate::vectors::scalar::scalar_size;
-use crate::translate::{Isa, READS, READS_CV, WRITES_CV};
+use crate::translate::{Cold, Isa, READS, READS_CV, WRITES_CV};
 use crossdock_emu_guest::State;
 use crossdock_emu_guest::a32::registers::{FLOAT_FLAGS, place};
 use crossdock_emu_guest::a32::{A32, Instruction};
@@ -20,6 +20,16 @@ use crossdock_emu_x64::{Alu, Cc, Reg, Rm, Shift, Size};
 
 /// VMRS APSR_nzcv, FPSCR, without its condition.
 const READ_FLAGS: u32 = 0x0ef1_fa10;
+
+/// Whether an instruction may read or write FPSCR: VMRS, VMSR, and VCMP of any precision.
+fn uses_fpscr(word: u32) -> bool {
+    word & 0x0fe0_0f10 == 0x0ee0_0a10 || word & 0x0fbe_0c50 == 0x0eb4_0840
+}
+
+/// Whether FPSCR's flags may be other ones behind an instruction, or have another form.
+pub(super) fn changes_float_flags(word: u32) -> bool {
+    uses_fpscr(word) && word & 0x0fff_ffff != READ_FLAGS
+}
 
 /// What an instruction of VFP does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -546,15 +556,14 @@ impl Translator<'_> {
     /// [`AS_COMPARED`] then.
     fn compare(&mut self, item: &Instruction, it: &Arithmetic, zero: bool, signals: bool) -> usize {
         let double = it.double;
-        let read = !self.wary
-            && self.items.get(1).is_some_and(|next| {
-                next.word & 0x0fff_ffff == READ_FLAGS && next.condition >= ALWAYS && item.condition >= ALWAYS
-            });
+        // A pair sets the CPU's flags.
+        let reader = if self.wary { None } else { self.reader(item) };
+        let read = reader == Some(1);
         if !read {
             self.clobber();
             self.mark();
         }
-        let swapped = read && self.swaps(2);
+        let swapped = reader.is_some_and(|i| self.swaps(i + 1));
         if zero {
             self.a.vp(0xef, X1, X1, X1);
         }
@@ -565,24 +574,30 @@ impl Translator<'_> {
             (true, false) => (self.vget(m, X1), self.vscalar_source(d, X0)),
             (true, true) => (X1, self.vscalar_source(d, X0)),
         };
-        if read {
-            self.a.mov_imm(Reg::RAX, if swapped { AS_SWAPPED } else { AS_COMPARED });
-        }
+        self.a.mov_imm(Reg::RAX, if swapped { AS_SWAPPED } else { AS_COMPARED });
         if signals {
             self.a.vcomis(double, first, second)
         } else {
             self.a.vucomis(double, first, second)
         }
         // Moves keep EFLAGS.
+        self.a.lahf();
+        self.a.mov_to(Size::D, general(FLOAT_FLAGS), Reg::RAX);
         if read {
-            self.a.lahf();
-            self.a.store16(general(FLOAT_FLAGS), Reg::RAX);
             self.flags = Flags::Compare { swapped, saved: false };
+            self.compared = Some(swapped);
             return 2;
         }
-        self.flags_of_comparison(false);
-        self.a.mov_to(Size::Q, general(FLOAT_FLAGS), Reg::RAX);
+        self.compared = (!self.wary && item.condition >= ALWAYS).then_some(swapped);
         1
+    }
+
+    /// How many instructions behind the current one, a VCMP, its flags become the CPU's, if both always run
+    /// and nothing between them may change FPSCR.
+    fn reader(&self, item: &Instruction) -> Option<usize> {
+        let (place, next) = self.items.iter().enumerate().skip(1).find(|(_, item)| uses_fpscr(item.word))?;
+        let reads = next.word & 0x0fff_ffff == READ_FLAGS;
+        (reads && next.condition >= ALWAYS && item.condition >= ALWAYS).then_some(place)
     }
 
     /// Whether the next reader of the flags in the block, from the instruction `from` on, wants the operands
@@ -648,6 +663,18 @@ impl Translator<'_> {
     /// VMRS APSR_nzcv, FPSCR.
     fn read_flags(&mut self) {
         self.clobber();
+        if let Some(swapped) = self.compared {
+            // The interpreter may have run since then.
+            self.a.mov(Size::D, Reg::RAX, general(FLOAT_FLAGS));
+            self.a.test_imm8(Reg::RAX, 1);
+            let back = self.a.label();
+            let settled = self.stub(Cold::Compared { swapped, back });
+            self.a.jump_if(Cc::E, settled);
+            self.a.sahf();
+            self.a.bind(back);
+            self.flags = Flags::Compare { swapped, saved: false };
+            return;
+        }
         // Bits of the slot's form: N 15, Z 14, the complement of C 8, V 0.
         self.settled_flags();
         self.a.mov(Size::D, Reg::RCX, Reg::RAX);

@@ -1,5 +1,6 @@
 //! How the instructions of A32 and T32 that are no branches are lowered, and what their conditions do.
 
+use super::float::changes_float_flags;
 use super::isa::{call_end, leaves_on_condition, read_flags, written_flags};
 use super::kind::Kind;
 use super::{ALWAYS, Translator, is_write_fpscr};
@@ -35,6 +36,9 @@ impl Translator<'_> {
         // Instructions that are not looked at may access memory.
         let fenced = self.fenced;
         self.fenced &= A32::is_barrier(&instruction);
+        if changes_float_flags(instruction.word) {
+            self.compared = None;
+        }
         if leaves_on_condition(&instruction) {
             match call_end(&instruction) {
                 Some(call) => self.call_on_condition(&instruction, call),

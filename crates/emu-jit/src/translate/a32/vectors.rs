@@ -192,8 +192,7 @@ impl Translator<'_> {
         let back = self.a.label();
         let start = if transfer.base == PC {
             let address = (pc_value(self.pc) & !3).wrapping_add(transfer.offset.into()) & 0xffff_ffff;
-            self.guest_address(Reg::RDX, address);
-            at(Reg::RDX, 0)
+            self.at_guest_address(Reg::RDX, address)
         } else {
             let base = self.held(transfer.base, Reg::RDX);
             self.check_alignment(transfer, base, back);

@@ -251,8 +251,8 @@ impl Translator<'_> {
             (0..=2, true) => (2 + opc as u8, Kind::Load),
             _ => return Lowered::No,
         };
-        self.guest_address(Reg::RDX, address);
-        self.access(log2, kind, is_vector, bits(word, 4, 0), Mem::at(Reg::RDX, 0));
+        let mem = self.at_guest_address(Reg::RDX, address);
+        self.access(log2, kind, is_vector, bits(word, 4, 0), mem);
         ONE
     }
 

@@ -7,9 +7,10 @@ use super::Translator;
 use crate::layout::{FPCR, FPSR, Slot, VL, slot};
 use crate::mxcsr;
 use crate::translate::operands::SINK;
-use crate::translate::{Lowered, ONE};
-use crossdock_emu_guest::rv64::Instruction;
-use crossdock_emu_guest::rv64::action::{Action, Csr};
+use crate::translate::{Isa, Lowered, ONE};
+use crate::unit::EXACT;
+use crossdock_emu_guest::rv64::action::{Action, Csr, Float, Precision};
+use crossdock_emu_guest::rv64::{Instruction, Rv64};
 use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
 
 const FFLAGS: u32 = 1;
@@ -27,7 +28,12 @@ impl Translator<'_> {
         let only_reads =
             !matches!(action, Action::Csr(Csr::Write) | Action::CsrImmediate(Csr::Write)) && item.rs1() == 0;
         match (item.csr(), action) {
-            (FFLAGS, _) if only_reads => self.read_flags(item),
+            (FFLAGS, _) if only_reads => {
+                self.read_flags(item);
+                if self.quiet_comparison(item) {
+                    return Lowered::Words(3);
+                }
+            }
             (VL_CSR, _) if only_reads => {
                 let t = self.result(item.rd, Reg::RAX);
                 self.a.mov(Size::Q, t, VL);
@@ -54,6 +60,32 @@ impl Translator<'_> {
             _ => return Lowered::No,
         }
         ONE
+    }
+
+    /// FLT or FLE behind the current instruction, FRFLAGS, with FSFLAGS of the same register behind it: so
+    /// compilers compare without an exception for quiet NaNs. The host has such a comparison; if it signals a
+    /// NaN, the interpreter does all three. False, without any code, for other instructions.
+    fn quiet_comparison(&mut self, reads: &Instruction) -> bool {
+        let [_, compares, writes, ..] = self.items else { return false };
+        let Some(Action::Float { operation, precision }) = compares.action else { return false };
+        let operation = match operation {
+            Float::Lt => Float::Ltq,
+            Float::Le => Float::Leq,
+            _ => return false,
+        };
+        let restores = writes.action == Some(Action::Csr(Csr::Write))
+            && writes.csr() == FFLAGS
+            && writes.rd == SINK
+            && writes.rn == reads.rd
+            && compares.rd != reads.rd;
+        let place = self.next;
+        if !restores || precision == Precision::Half || self.mode & EXACT != 0 || self.wary_at.contains(place)
+        {
+            return false;
+        }
+        self.items = &self.items[1..];
+        (self.pc, self.next) = (place, place.wrapping_add(Rv64::item_length(compares)));
+        self.operation(compares, operation, precision == Precision::Double) == ONE
     }
 
     /// `reg` = the flags in MXCSR, in FPSR's order.

@@ -125,7 +125,7 @@ impl Translator<'_> {
         ONE
     }
 
-    fn operation(&mut self, item: &Instruction, operation: Float, double: bool) -> Lowered {
+    pub(super) fn operation(&mut self, item: &Instruction, operation: Float, double: bool) -> Lowered {
         let [d, n, m, a] = [item.rd, item.rn, item.rm, item.ra].map(half);
         match operation {
             Float::MoveToInteger => {

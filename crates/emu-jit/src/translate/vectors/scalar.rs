@@ -31,8 +31,10 @@ impl<I: Isa> Translator<'_, I> {
             self.a.vucomis(double, t, t);
             self.a.jump_if(Cc::P, slow);
         } else if I::CANONICAL_NANS {
-            // VCOMIS signals all NaNs. No flags are in EFLAGS.
-            self.a.vcomis(double, t, t);
+            debug_assert_ne!(t, X2);
+            // It signals all NaNs, in half of the host's operations that VCOMIS takes.
+            self.a.vscalar(double, 0xc2, X2, t, t);
+            self.a.byte(UNORDERED);
         }
     }
 
@@ -212,7 +214,10 @@ impl<I: Isa> Translator<'_, I> {
         let mut t = self.scalar_target(self.wary, d, &[d]);
         if negates {
             self.a.vp(0xef, X0, addend, sign);
-            (addend, t) = (X0, X0);
+            addend = X0;
+            if self.wary {
+                t = X0;
+            }
         }
         self.a.vscalar(double, 0x58, t, addend, X1);
         self.unless_nan(double, t, way);
