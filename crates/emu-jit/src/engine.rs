@@ -2,6 +2,8 @@
 
 mod check;
 
+pub use check::{Copies, Outcome};
+
 use crate::cache::Cache;
 use crate::flag_form::{nzcv_of_slot, slot_of_nzcv};
 use crate::host::host_is_able;
@@ -454,6 +456,8 @@ pub struct Runner<I: Isa> {
     gs: u64,
     /// The guest code of the unit that is translated, kept for its memory.
     blocks: Blocks<I>,
+    /// What [`Runner::check`] has compared.
+    compared: check::Compared,
 }
 
 /// Runs the A64 instructions of one guest thread.
@@ -488,6 +492,7 @@ impl<I: Isa> Runner<I> {
             tables: 0,
             gs: 0,
             blocks: Blocks::default(),
+            compared: check::Compared::default(),
         }
     }
 

@@ -31,7 +31,9 @@ mod vector_moves;
 mod wary;
 
 pub use cache::Cache;
-pub use engine::{Engine, Jit, ReturnStack, Runner, System, interrupt_soon, resume_after_fault};
+pub use engine::{
+    Copies, Engine, Jit, Outcome, ReturnStack, Runner, System, interrupt_soon, resume_after_fault,
+};
 pub use host::host_is_able;
 pub use lock::Held;
 pub use presence::POKE;

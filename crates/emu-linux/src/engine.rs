@@ -3,6 +3,7 @@
 use crate::arch::{Abi, Exit};
 use crate::changes::CHANGES;
 use crate::code;
+use crate::copies::Copy;
 use crate::executable;
 use crate::guest;
 use crate::images::mapped;
@@ -54,7 +55,7 @@ impl<A: Abi> Engine<A> {
 
     /// Runs one block twice, interpreted and translated; the error says how the results differ.
     pub(crate) fn check(&mut self, state: &mut State, interrupt: &AtomicU32) -> Result<Exit, String> {
-        let why = self.runner.check(state, &self.host, interrupt)?;
+        let why = self.runner.check(state, &self.host, interrupt, &mut Copy::default())?;
         Ok(exit::<A>(state, why))
     }
 

@@ -12,6 +12,7 @@ pub mod arch;
 pub mod calls;
 mod changes;
 mod code;
+mod copies;
 pub mod elf;
 mod engine;
 pub mod exec;

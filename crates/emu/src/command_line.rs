@@ -21,7 +21,8 @@ usage: crossdock-emu [options] program [arguments]
   -r RELEASE               the kernel's release, as uname shows it
   -s BYTES                 size of the stack (with k, M or G)
   --trace syscalls|blocks  print system calls, or the address of each block of code, to standard error
-  --check                  run each block of code interpreted and translated, and compare (slow)
+  --check                  run each block of code interpreted and translated, and compare (slow); where
+                           there are translations of earlier runs, compare these
   --interpret              translate nothing, to see whether a fault is the translator's
   --perf-map               write /tmp/perf-PID.map, for perf
   -cpu NAME                a 32-bit Arm program sees this CPU: an Armv7 one (as cortex-a7, the default),

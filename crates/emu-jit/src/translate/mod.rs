@@ -160,6 +160,9 @@ pub trait Isa: Guest + Sized {
     /// The functions of C libraries that have code of the host.
     const ROUTINES: Table;
 
+    /// A general register that only holds what the current instruction reads as PC.
+    const PC_SLOT: Option<usize> = None;
+
     /// Whether a return clears the lowest bit of the place that it goes to.
     const EVEN_RETURNS: bool = false;
 

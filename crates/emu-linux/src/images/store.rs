@@ -45,7 +45,7 @@ const O_NOFOLLOW: u64 = 0o400_000;
 /// none.
 pub(crate) fn places() -> Option<Places> {
     let options = options::get();
-    if options.interpret || options.check || options.trace_blocks {
+    if options.interpret || options.trace_blocks {
         return None;
     }
     if is_trusted_folder(SANDBOX) {

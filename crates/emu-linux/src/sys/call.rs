@@ -31,6 +31,8 @@ pub mod nr {
     pub const RECVMSG: u64 = 47;
     pub const CLONE: u64 = 56;
     pub const EXIT: u64 = 60;
+    pub const WAIT4: u64 = 61;
+    pub const KILL: u64 = 62;
     pub const UNAME: u64 = 63;
     pub const SEMCTL: u64 = 66;
     pub const SHMDT: u64 = 67;
@@ -76,6 +78,7 @@ pub mod nr {
     pub const FANOTIFY_INIT: u64 = 300;
     pub const PRLIMIT64: u64 = 302;
     pub const OPEN_BY_HANDLE_AT: u64 = 304;
+    pub const PROCESS_VM_READV: u64 = 310;
     pub const KCMP: u64 = 312;
     pub const GETRANDOM: u64 = 318;
     pub const MEMFD_CREATE: u64 = 319;

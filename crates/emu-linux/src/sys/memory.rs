@@ -33,6 +33,14 @@ pub fn map_new(address: u64, length: u64, protection: u64, flags: u64) -> Result
     got.map(|address| address as u64)
 }
 
+/// mmap(2) of memory that copies of the process share, without a file.
+pub fn map_shared(length: u64, protection: u64) -> Result<u64, Errno> {
+    const MAP_SHARED: u64 = 1;
+    // SAFETY: without MAP_FIXED, the memory is nobody's.
+    let got = unsafe { syscall!(nr::MMAP, 0, length, protection, MAP_SHARED | MAP_ANONYMOUS, u64::MAX, 0) };
+    got.map(|address| address as u64)
+}
+
 /// mmap(2).
 ///
 /// # Safety

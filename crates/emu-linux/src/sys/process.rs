@@ -323,6 +323,56 @@ pub(crate) unsafe fn fork(words: &[u64; 11], by_clone3: bool) -> Result<i64, Err
     }
 }
 
+/// A copy of the process, of which the guest hears nothing, since its end sends no signal and wait(2) passes
+/// over it. Returns its number, and 0 in the copy.
+///
+/// # Safety
+///
+/// What other threads have begun is consistent in the copy.
+pub(crate) unsafe fn copy() -> Result<u32, Errno> {
+    // SAFETY: the caller's promise; no pointer is passed.
+    unsafe { fork(&[0; 11], false) }.map(|process| process as u32)
+}
+
+const WNOHANG: u64 = 1;
+/// Children whose end sends no signal, too.
+const WALL: u64 = 0x4000_0000;
+
+/// Whether a copy has ended; its number is free then.
+pub(crate) fn has_ended(copy: u32) -> bool {
+    // SAFETY: nothing is written.
+    unsafe { syscall!(nr::WAIT4, copy, 0, WNOHANG | WALL, 0) != Ok(0) }
+}
+
+/// Ends a copy.
+pub(crate) fn end_copy(copy: u32) {
+    const SIGKILL: u64 = 9;
+    // SAFETY: nothing is written.
+    let _ = unsafe { (syscall!(nr::KILL, copy, SIGKILL), syscall!(nr::WAIT4, copy, 0, WALL, 0)) };
+}
+
+/// process_vm_readv(2): reads memory of another process, a copy of this one; false unless all of it can be
+/// read.
+pub(crate) fn read_memory(process: u32, address: u64, bytes: &mut [u8]) -> bool {
+    let (ours, theirs) = ([bytes.as_mut_ptr() as u64, bytes.len() as u64], [address, bytes.len() as u64]);
+    // SAFETY: the kernel writes `bytes`, and reads the two ranges.
+    let read = unsafe { syscall!(nr::PROCESS_VM_READV, process, ours.as_ptr(), 1, theirs.as_ptr(), 1, 0) };
+    read == Ok(bytes.len() as i64)
+}
+
+/// futex(2): waits while `word`, which processes share, has `value`, at most for so many nanoseconds.
+pub(crate) fn wait_any(word: &AtomicU32, value: u32, nanoseconds: u64) {
+    const FUTEX_WAIT: u64 = 0;
+    let time = [nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000];
+    // SAFETY: the kernel reads the word and the time.
+    let _ = unsafe { syscall!(nr::FUTEX, word.as_ptr(), FUTEX_WAIT, value, time.as_ptr()) };
+}
+
+/// futex(2): wakes a process that waits for `word`.
+pub(crate) fn wake_any(word: &AtomicU32) {
+    wake_shared(word.as_ptr() as u64);
+}
+
 /// futex(2): waits while `word` has `value`, among the threads of the process.
 pub fn wait(word: &AtomicU32, value: u32) {
     const FUTEX_WAIT_PRIVATE: u64 = 128;

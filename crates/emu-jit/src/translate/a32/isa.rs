@@ -136,6 +136,8 @@ impl Isa for A32 {
     // Places have 32 bits.
     const MODE_SHIFT: u32 = 33;
 
+    const PC_SLOT: Option<usize> = Some(PC as usize);
+
     const NARROW: bool = true;
 
     const FLAG_GROUPS: usize = 2;
@@ -257,11 +259,22 @@ impl Isa for A32 {
         let address = match item.action {
             Action::Access { mode: Mode::After, .. } => base,
             Action::Access { register: false, .. } => base.wrapping_add(item.imm),
-            // The interpreter's own store, and what others may have written, is found by all of the page.
-            Action::Access { .. } => return None,
+            Action::Access { .. } => {
+                let (value, amount) = (state.gpr[usize::from(item.rm)] as u32, item.imm);
+                let offset = match item.extra & 7 {
+                    0 => value.unbounded_shl(amount),
+                    1 => value.unbounded_shr(amount),
+                    2 => (value as i32 >> amount.min(31)) as u32,
+                    3 => value.rotate_right(amount),
+                    _ => (state.nzcv >> 29 & 1) << 31 | value >> 1,
+                };
+                if item.extra & 8 != 0 { base.wrapping_sub(offset) } else { base.wrapping_add(offset) }
+            }
             Action::Multiple { .. } => {
                 let length = 4 * item.imm.count_ones();
-                if item.extra & 1 != 0 { base } else { base.wrapping_sub(length) }
+                let (up, before) = (item.extra & 1 != 0, item.extra & 2 != 0);
+                let start = if up { base } else { base.wrapping_sub(length) };
+                if up == before { start.wrapping_add(4) } else { start }
             }
             Action::LoadExclusive { .. } | Action::StoreExclusive { .. } => base.wrapping_add(item.imm),
             _ => return None,
