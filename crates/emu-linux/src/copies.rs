@@ -8,6 +8,8 @@ use crossdock_emu_jit::{Copies, Outcome};
 
 /// How long the process waits before it looks whether the copy is still there, in nanoseconds.
 const LOOK: u64 = 100_000_000;
+/// How often it does so: code may wait in a loop for a signal, which no copy gets.
+const LOOKS: u32 = 20;
 
 /// What the process shares with a copy.
 struct Shared {
@@ -46,9 +48,15 @@ impl Copies for Copy {
             self.process = Some(process);
             // SAFETY: as above.
             let done = unsafe { &(*shared).done };
-            while done.load(Ordering::Acquire) == 0 {
-                process::wait_any(done, 0, LOOK);
+            for _ in 0..LOOKS {
+                if done.load(Ordering::Acquire) == 0 {
+                    process::wait_any(done, 0, LOOK);
+                }
+                if done.load(Ordering::Acquire) == 1 {
+                    break;
+                }
                 if process::has_ended(process) {
+                    self.process = None;
                     break;
                 }
             }

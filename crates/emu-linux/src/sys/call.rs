@@ -43,6 +43,7 @@ pub mod nr {
     pub const RMDIR: u64 = 84;
     pub const UNLINK: u64 = 87;
     pub const GETRLIMIT: u64 = 97;
+    pub const GETPPID: u64 = 110;
     pub const SETSID: u64 = 112;
     pub const GETEUID: u64 = 107;
     pub const GETEGID: u64 = 108;

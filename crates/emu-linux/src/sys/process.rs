@@ -324,15 +324,31 @@ pub(crate) unsafe fn fork(words: &[u64; 11], by_clone3: bool) -> Result<i64, Err
 }
 
 /// A copy of the process, of which the guest hears nothing, since its end sends no signal and wait(2) passes
-/// over it. Returns its number, and 0 in the copy.
+/// over it. It ends with the process. Returns its number, and 0 in the copy.
 ///
 /// # Safety
 ///
 /// What other threads have begun is consistent in the copy.
 pub(crate) unsafe fn copy() -> Result<u32, Errno> {
+    const PR_SET_PDEATHSIG: u64 = 1;
+    let process = process_id();
     // SAFETY: the caller's promise; no pointer is passed.
-    unsafe { fork(&[0; 11], false) }.map(|process| process as u32)
+    let copy = unsafe { fork(&[0; 11], false) }?;
+    if copy == 0 {
+        // SAFETY: nothing is written.
+        let parent = unsafe {
+            let _ = syscall!(nr::PRCTL, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+            syscall!(nr::GETPPID)
+        };
+        if parent != Ok(process.into()) {
+            // It has ended already.
+            exit_group(0);
+        }
+    }
+    Ok(copy as u32)
 }
+
+const SIGKILL: u64 = 9;
 
 const WNOHANG: u64 = 1;
 /// Children whose end sends no signal, too.
@@ -346,7 +362,6 @@ pub(crate) fn has_ended(copy: u32) -> bool {
 
 /// Ends a copy.
 pub(crate) fn end_copy(copy: u32) {
-    const SIGKILL: u64 = 9;
     // SAFETY: nothing is written.
     let _ = unsafe { (syscall!(nr::KILL, copy, SIGKILL), syscall!(nr::WAIT4, copy, 0, WALL, 0)) };
 }

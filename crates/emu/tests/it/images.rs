@@ -19,6 +19,8 @@ const SOURCE: &str = r#"
 #include <unistd.h>
 static volatile sig_atomic_t seen;
 static void handler(int n) { seen += n; }
+static volatile sig_atomic_t rung;
+static void ring(int n) { rung = n; }
 static int compare(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 int main(int argc, char **argv) {
     int table[500];
@@ -28,6 +30,10 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 500; i++) sum += table[i] / (i + 1.5);
     signal(SIGUSR1, handler);
     raise(SIGUSR1);
+    // A loop that only a signal ends.
+    signal(SIGALRM, ring);
+    ualarm(2000, 0);
+    while (!rung) ;
     char text[100];
     snprintf(text, sizeof text, "%.6f %d %s", sum, (int)seen, argc > 1 ? argv[1] : "-");
     puts(text);
