@@ -16,6 +16,7 @@ use crate::presence::{OUTSIDE, POKE, Presence};
 use crate::translate::{self, Blocks, Isa};
 use crate::unit::{EXACT, FLUSH, Keying, Record};
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use core::arch::asm;
 use core::mem::transmute;
 use core::ops::Range;
@@ -456,8 +457,8 @@ pub struct Runner<I: Isa> {
     gs: u64,
     /// The guest code of the unit that is translated, kept for its memory.
     blocks: Blocks<I>,
-    /// What [`Runner::check`] has compared.
-    compared: check::Compared,
+    /// How often [`Runner::check`] has compared each entry of an image, by its place.
+    compared: BTreeMap<u64, u32>,
 }
 
 /// Runs the A64 instructions of one guest thread.
@@ -492,7 +493,7 @@ impl<I: Isa> Runner<I> {
             tables: 0,
             gs: 0,
             blocks: Blocks::default(),
-            compared: check::Compared::default(),
+            compared: BTreeMap::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::{ExitKind, Run, Runner, Slot, mode_of};
 use crate::routines;
 use crate::translate::{self, Isa};
 use crate::unit::FLUSH;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -61,12 +61,6 @@ pub trait Copies {
 
     /// Ends the copy.
     fn end(&mut self);
-}
-
-/// How often entries of images have been compared, by their places, and with what result.
-#[derive(Debug, Default)]
-pub(super) struct Compared {
-    entries: BTreeMap<u64, u32>,
 }
 
 /// CNTVCT_EL0 while both forms run.
@@ -158,7 +152,7 @@ impl<I: Isa> Runner<I> {
         };
         self.reset_stack(jit, state);
         let mut run = Run { host: *host, left: Exit::Budget };
-        let times = self.compared.entries.entry(start).or_default();
+        let times = self.compared.entry(start).or_default();
         if *times == COMPARED_MAX {
             let exit = self.enter(jit, state, &mut run, code);
             return Some(Ok(exit.unwrap_or(Exit::Budget)));
