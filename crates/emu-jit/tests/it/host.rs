@@ -4,6 +4,7 @@
 use crossdock_emu_guest::a64::A64;
 use crossdock_emu_guest::a64::Invalidations;
 use crossdock_emu_guest::memory;
+use crossdock_emu_jit::image::format::Image;
 use crossdock_emu_jit::{Isa, Jit, ReturnStack, Runner, System, resume_after_fault};
 use std::sync::OnceLock;
 
@@ -100,4 +101,17 @@ pub(crate) fn engine_of<I: Isa>() -> Runner<I> {
         let stack = ReturnStack { low: low as u64 + SIZE as u64, high: low as u64 + 2 * SIZE as u64 };
         Runner::new(&LOG, Some(jit_of::<I>()), stack)
     }
+}
+
+/// Puts an image of code at `base` where the process's code lies, and attaches it.
+pub fn attach(bytes: &[u8], version: &[u8; 32], base: u64) {
+    let at = jit().image_room(bytes.len() as u64).expect("there is room");
+    // SAFETY: nothing else is there; the arena is writable and executable, and stays.
+    let image = unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len());
+        std::slice::from_raw_parts(at as *const u8, bytes.len())
+    };
+    let image = Image::open(image, version).expect("an image");
+    // SAFETY: the image was made of the code at `base`.
+    unsafe { jit().attach(at, image, base) };
 }

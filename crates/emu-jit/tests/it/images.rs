@@ -1,14 +1,14 @@
 //! Images: the same bytes wherever the code lies, and the same results as the interpreter's.
 
 use crate::cases::{Mapping, Random};
-use crate::host::{LOG, engine, jit};
+use crate::host::{LOG, attach, engine, jit};
 use crossdock_emu_guest::a64::{A64, Exit, Host, Interpreter, State, TABLE};
 use crossdock_emu_guest::memory::Memory;
+use crossdock_emu_jit::Features;
 use crossdock_emu_jit::image::compile::{Request, compile};
 use crossdock_emu_jit::image::format::{self, Identity, Image, Profile};
-use crossdock_emu_jit::{Copies, Features, Outcome};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 /// Programs share the log of changes, and the arena.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -126,19 +126,6 @@ fn interpreted(mapping: &Mapping, rounds: u64) -> (Vec<u64>, u32, u64) {
     registers(&state)
 }
 
-/// Puts an image where the process's code lies, and attaches it.
-fn attach(bytes: &[u8], base: u64) {
-    let at = jit().image_room(bytes.len() as u64).expect("there is room");
-    // SAFETY: nothing else is there; the arena is writable and executable, and stays.
-    let image = unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), at as *mut u8, bytes.len());
-        std::slice::from_raw_parts(at as *const u8, bytes.len())
-    };
-    let image = Image::open(image, &VERSION).expect("an image");
-    // SAFETY: the image was made of the code at `base`.
-    unsafe { jit().attach(at, image, base) };
-}
-
 #[test]
 fn code_of_an_image_does_what_the_interpreter_does_and_changed_code_is_not_served() {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -148,7 +135,7 @@ fn code_of_an_image_does_what_the_interpreter_does_and_changed_code_is_not_serve
     for at in [0x33_0000_0000, 0x6765_4321_0000] {
         let mapping = program(at);
         LOG.invalidate(at..at + SIZE as u64);
-        attach(&bytes, at);
+        attach(&bytes, &VERSION, at);
         let mut engine = engine();
         for rounds in [1, 2, 1000] {
             let mut state = start(&mapping, rounds);
@@ -191,95 +178,5 @@ fn damaged_images_are_refused_or_stay_inside_themselves() {
             let _ = (image.mark(20), image.mark_behind(20));
         }
         damaged[bit / 8] ^= 1 << (bit % 8);
-    }
-}
-
-/// A program that stores in a loop: X0 words of X1 from X2 on, with flags that decide.
-const STORES: [u32; 8] = [
-    0xf100_0400, // 00 subs x0, x0, #1
-    0x8b01_0021, // 04 add x1, x1, x1
-    0xf800_8441, // 08 str x1, [x2], #8
-    0x54ff_ffa1, // 0c b.ne 00
-    0xd280_0063, // 10 mov x3, #3
-    0x9b03_7c21, // 14 mul x1, x1, x3
-    0xf900_0041, // 18 str x1, [x2]
-    0xd420_0000, // 1c brk
-];
-
-/// Changes what code has left: the outcome, and the memory.
-type Spoils = fn(&mut Outcome, &mut [u8]);
-
-/// Stands in for a copy of the process: it puts the memory back, and keeps what the code has made of it.
-struct PutBack<'m> {
-    data: &'m Mapping,
-    interrupt: &'m AtomicU32,
-    after: Vec<u8>,
-    spoils: Spoils,
-    runs: u32,
-}
-
-impl Copies for PutBack<'_> {
-    fn run(&mut self, code: &mut dyn FnMut() -> Outcome) -> Option<Outcome> {
-        let before = self.data.bytes(SIZE);
-        let mut outcome = code();
-        self.after = self.data.bytes(SIZE);
-        // SAFETY: the mapping has as many bytes.
-        unsafe { std::ptr::copy_nonoverlapping(before.as_ptr(), self.data.0 as *mut u8, SIZE) };
-        self.interrupt.store(0, Ordering::Relaxed);
-        (self.spoils)(&mut outcome, &mut self.after);
-        self.runs += 1;
-        Some(outcome)
-    }
-
-    fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {
-        let start = (address - self.data.0) as usize;
-        bytes.copy_from_slice(&self.after[start..start + bytes.len()]);
-        true
-    }
-
-    fn end(&mut self) {}
-}
-
-#[test]
-fn code_of_an_image_is_compared_with_the_interpreter() {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    const AT: u64 = 0x41_0000_0000;
-    let code = Mapping::new(AT, &bytes_of(&STORES), SIZE);
-    let data = Mapping::new(AT + SIZE as u64, &[], SIZE);
-    let profile = Profile { hot: vec![0], cold: vec![0x10] };
-    let image = image_of(&code, 0..SIZE as u32, &profile).expect("there is code");
-    attach(&image, code.0);
-    let spoils: [(Spoils, &str); 4] = [
-        (|_, _| {}, ""),
-        (|outcome, _| outcome.state.gpr[1] ^= 1, "X1: translated"),
-        (|outcome, _| outcome.state.pc += 8, "differs, at 0x4100000008"),
-        (|_, bytes| bytes[9] ^= 0x80, "byte at 0x4100004009: translated"),
-    ];
-    // SAFETY: the window holds the two mappings.
-    let memory = unsafe { Memory::new(AT, AT + 2 * SIZE as u64) };
-    let host = Host { memory, counter: || 0, executable: Host::anywhere };
-    for (spoils, expected) in spoils {
-        let mut engine = engine();
-        let interrupt = AtomicU32::new(0);
-        let mut copies = PutBack { data: &data, interrupt: &interrupt, after: Vec::new(), spoils, runs: 0 };
-        let mut state = State::default();
-        (state.pc, state.gpr[0], state.gpr[1], state.gpr[2]) = (AT, 5, 1, data.0);
-        let result = loop {
-            match engine.check(&mut state, &host, &interrupt, &mut copies) {
-                Ok(Exit::Budget) => {}
-                result => break result,
-            }
-        };
-        assert!(copies.runs > 0, "no code of the image has run");
-        if expected.is_empty() {
-            assert_eq!(result, Ok(Exit::Breakpoint(0)));
-            assert_eq!((state.gpr[0], state.gpr[1], state.gpr[2]), (0, 96, data.0 + 40));
-            let words: Vec<u64> =
-                data.bytes(48).chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
-            assert_eq!(words, [2, 4, 8, 16, 32, 96]);
-        } else {
-            let text = result.expect_err("a difference");
-            assert!(text.contains(expected), "{text}");
-        }
     }
 }
