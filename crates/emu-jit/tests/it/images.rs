@@ -1,7 +1,7 @@
 //! Images: the same bytes wherever the code lies, and the same results as the interpreter's.
 
 use crate::cases::{Mapping, Random};
-use crate::host::{LOG, attach, engine, jit};
+use crate::host::{LOG, attach, engine};
 use crossdock_emu_guest::a64::{A64, Exit, Host, Interpreter, State, TABLE};
 use crossdock_emu_guest::memory::Memory;
 use crossdock_emu_jit::Features;
