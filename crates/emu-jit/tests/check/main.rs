@@ -1,5 +1,5 @@
-//! The comparison of an image's code with the interpreter. A program of its own, since that needs a process in
-//! which nobody else has an engine.
+//! The comparison of an image's code with the interpreter. A program of its own, since that needs a process
+//! in which nobody else has an engine.
 // Bit fields read better without parentheses around every shift.
 #![allow(clippy::precedence)]
 
