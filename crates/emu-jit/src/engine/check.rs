@@ -208,7 +208,7 @@ impl<I: Isa> Runner<I> {
         let mut behind = 0;
         let mut exit = Exit::Budget;
         let mut done = false;
-        for step in 0..STEPS_MAX {
+        for _ in 0..STEPS_MAX {
             // The code may have left at once, or have gone round.
             if is_stale {
                 translated.nzcv = state.nzcv;
@@ -248,7 +248,7 @@ impl<I: Isa> Runner<I> {
                 behind = STEPS_BEHIND;
                 break;
             }
-            if !last.is_empty() && behind == STEPS_BEHIND || step + 1 == STEPS_MAX && last.is_empty() {
+            if !last.is_empty() && behind == STEPS_BEHIND {
                 break;
             }
         }

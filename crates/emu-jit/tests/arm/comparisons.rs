@@ -1,15 +1,10 @@
 //! VCMP, whose flags become the CPU's at once, or behind other instructions, some of which the interpreter
 //! runs.
 
-use crate::cases::Mapping;
-use crate::host::{LOG, engine_of};
-use crossdock_emu_guest::a32::{A32, Interpreter};
-use crossdock_emu_guest::a64::{Exit, Host, State};
-use crossdock_emu_guest::memory::Memory;
-use std::sync::atomic::AtomicU32;
+use crate::both::Both;
+use crossdock_emu_guest::a64::{Exit, State};
 
 const CODE: u64 = 0x6810_0000;
-const CODE_SIZE: usize = 0x1000;
 
 /// What stands between VCMP and VMRS.
 const BETWEEN: [&[u32]; 5] = [
@@ -45,13 +40,7 @@ fn program(between: &[u32], condition: u32) -> Vec<u32> {
 
 #[test]
 fn a_comparison_gives_its_flags_later() {
-    let _turn = crate::differ::turn();
-    let code = Mapping::new(CODE, &[], CODE_SIZE);
-    // SAFETY: the window holds only the mapping.
-    let memory = unsafe { Memory::new(CODE, CODE + CODE_SIZE as u64) };
-    let host = Host { memory, counter: || 0, executable: Host::anywhere };
-    let (mut engine, mut interpreter) = (engine_of::<A32>(), Interpreter::new(&LOG));
-    engine.translate_after(2);
+    let mut both = Both::new(CODE);
     // EQ to LE, for less, equal, greater, unordered.
     let holds = [
         [false, true, false, false],
@@ -70,21 +59,13 @@ fn a_comparison_gives_its_flags_later() {
         [true, true, false, true],
     ];
     for (between, condition) in BETWEEN.iter().flat_map(|&between| (0..14).map(move |c| (between, c))) {
-        let words = program(between, condition);
-        // SAFETY: the mapping is long enough, and nobody runs it now.
-        unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), code.0 as *mut u32, words.len()) };
-        LOG.invalidate(CODE..CODE + CODE_SIZE as u64);
+        both.put(&program(between, condition));
         for (i, second) in [2.0, 1.0, 0.5, f64::NAN].into_iter().enumerate() {
             let mut state = State::default();
             state.pc = CODE;
             state.set_r(4, 10);
             state.v[0] = u128::from(1f64.to_bits()) | u128::from(second.to_bits()) << 64;
-            let mut states = [state.clone(), state];
-            let run = AtomicU32::new(0);
-            let exits = [
-                engine.run(&mut states[0], &host, &run),
-                interpreter.run(&mut states[1], &host, &run, u64::MAX),
-            ];
+            let (states, exits) = both.run(&state);
             let what = format!("condition {condition}, 1 and {second}, {between:x?}");
             assert!(matches!(exits[0], Exit::Undefined(_)), "{what}: {exits:?}");
             assert_eq!(exits[0], exits[1], "{what}");

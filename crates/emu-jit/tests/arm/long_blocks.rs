@@ -1,15 +1,10 @@
 //! Blocks that are as long as blocks can be: they are cut, but not inside an IT block.
 
-use crate::cases::Mapping;
-use crate::host::{LOG, engine_of};
+use crate::both::Both;
 use crossdock_emu_guest::a32::registers::place;
-use crossdock_emu_guest::a32::{A32, Interpreter};
-use crossdock_emu_guest::a64::{Exit, Host, State};
-use crossdock_emu_guest::memory::Memory;
-use std::sync::atomic::AtomicU32;
+use crossdock_emu_guest::a64::{Exit, State};
 
 const CODE: u64 = 0x6800_0000;
-const CODE_SIZE: usize = 0x1000;
 
 /// A loop in T32 whose IT block is after `before` instructions.
 ///
@@ -37,25 +32,13 @@ fn program(before: usize) -> Vec<u16> {
 
 #[test]
 fn a_block_is_not_cut_inside_an_it_block() {
-    let _turn = crate::differ::turn();
-    let code = Mapping::new(CODE, &[], CODE_SIZE);
-    // SAFETY: the window holds only the mapping.
-    let memory = unsafe { Memory::new(CODE, CODE + CODE_SIZE as u64) };
-    let host = Host { memory, counter: || 0, executable: Host::anywhere };
-    let (mut engine, mut interpreter) = (engine_of::<A32>(), Interpreter::new(&LOG));
-    engine.translate_after(2);
+    let mut both = Both::new(CODE);
     for before in 105..140 {
-        let words = program(before);
-        // SAFETY: the mapping is long enough, and nobody runs it now.
-        unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), code.0 as *mut u16, words.len()) };
-        LOG.invalidate(CODE..CODE + CODE_SIZE as u64);
+        both.put(&program(before));
         let mut state = State::default();
         state.pc = CODE | 1;
         state.set_r(4, 40 * before as u32);
-        let mut states = [state.clone(), state];
-        let run = AtomicU32::new(0);
-        let exits =
-            [engine.run(&mut states[0], &host, &run), interpreter.run(&mut states[1], &host, &run, u64::MAX)];
+        let (states, exits) = both.run(&state);
         assert!(matches!(exits[0], Exit::Undefined(_)), "{before}: {exits:?}");
         assert_eq!(exits[0], exits[1], "{before}");
         let registers = states.map(|state| [0, 1, 2, 3, 5].map(|n| state.gpr[usize::from(place(n))]));

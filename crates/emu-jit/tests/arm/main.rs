@@ -3,6 +3,7 @@
 #![allow(clippy::precedence)]
 
 mod barriers;
+mod both;
 #[allow(dead_code)]
 #[path = "../../../emu-guest/tests/it/cases.rs"]
 mod cases;

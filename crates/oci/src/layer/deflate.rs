@@ -138,8 +138,10 @@ mod tests {
     #[test]
     fn a_part_has_the_same_bytes_whatever_was_deflated_before() {
         let data = text(400_000);
-        let mut used = Deflater::new(crate::layer::GZIP_LEVEL);
-        for length in [1_000, 5_000, 30_000, LONG - 1, LONG, 100_000] {
+        let levels = [crate::layer::GZIP_LEVEL, 6, 9];
+        let lengths = [1_000, 5_000, 30_000, LONG - 1, LONG, 100_000];
+        for (level, length) in levels.into_iter().flat_map(|level| lengths.map(|length| (level, length))) {
+            let mut used = Deflater::new(level);
             for n in 0..40 {
                 let start = WINDOW + n * 5_003;
                 let results = [0, 100, 5_000, 1 << 20].map(|room| {
@@ -148,9 +150,12 @@ mod tests {
                     deflated.map(|()| out).expect("it has room")
                 });
                 let mut alone = Vec::new();
-                let mut new = Deflater::new(crate::layer::GZIP_LEVEL);
+                let mut new = Deflater::new(level);
                 new.deflate(&data, start..start + length, n % 5 == 0, &mut alone).expect("it has room");
-                assert!(results.iter().all(|out| *out == alone), "{length} bytes from {start}");
+                assert!(
+                    results.iter().all(|out| *out == alone),
+                    "{length} bytes from {start}, level {level}"
+                );
             }
         }
     }
