@@ -105,6 +105,43 @@ pub(super) struct Block {
     /// before the block on one way to it. Then the block's barrier is left out, and made up for on the other
     /// ways.
     is_fenced: bool,
+    /// Whether the block is a loop of its own, whose first round may find out what holds in all later ones
+    /// ([`Facts`]): then the later rounds have code of their own.
+    peels: bool,
+}
+
+/// What is known where a block begins or ends, without which code would have to look.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Facts {
+    /// See the fields of [`Translator`].
+    modes: Option<u32>,
+    aligned: u32,
+    boxed: u32,
+    configured: Option<u8>,
+    length: Option<u32>,
+}
+
+impl Facts {
+    /// Whether all that `others` say holds by these.
+    fn include(self, others: Facts) -> bool {
+        fn same<T: PartialEq>(known: Option<T>, other: Option<T>) -> bool {
+            other.is_none() || known == other
+        }
+        same(self.modes, others.modes)
+            && others.aligned & !self.aligned == 0
+            && others.boxed & !self.boxed == 0
+            && same(self.configured, others.configured)
+            && same(self.length, others.length)
+    }
+}
+
+/// Code for the later rounds of a loop of one block, in which more is known than in the first.
+#[derive(Clone, Copy)]
+pub(super) struct Later {
+    /// The block's index.
+    block: usize,
+    label: Label,
+    facts: Facts,
 }
 
 /// The number of a block in its unit, from 1.
@@ -243,6 +280,7 @@ impl<I: Isa> Blocks<I> {
         self.guess_configurations();
         self.connect(start);
         self.find_fenced();
+        self.find_peeled();
         self.find_live();
         self.assign(start);
     }
@@ -326,6 +364,7 @@ impl<I: Isa> Blocks<I> {
             configuration: None,
             hidden: false,
             is_fenced: false,
+            peels: false,
         })
     }
 
@@ -455,6 +494,22 @@ impl<I: Isa> Blocks<I> {
                 let mut items = self.items[self.blocks[to].items()].iter();
                 let first = items.find(|item| !I::computes(item));
                 self.blocks[to].is_fenced = first.is_some_and(I::is_barrier);
+            }
+        }
+    }
+
+    /// Finds `peels` of all blocks.
+    fn find_peeled(&mut self) {
+        if !I::HAS_FACTS {
+            return;
+        }
+        for i in 0..self.blocks.len() {
+            let block = &mut self.blocks[i];
+            let again = matches!(block.end, End::Branch(_)) && block.target_index() == Some(i);
+            block.peels = again && block.vectors > 0 && !block.is_fenced;
+            // The later rounds lead to the next block, too.
+            if let Some(next) = block.next_index().filter(|_| block.peels) {
+                self.blocks[next].arrivals += 1;
             }
         }
     }
@@ -636,7 +691,46 @@ impl<'t, I: Isa> Translator<'t, I> {
             }
             self.flags = Flags::Memory;
         }
+        while let Some(later) = self.laters.pop() {
+            self.later_rounds(guest, items, later, &mut waiting);
+        }
+        waiting.clear();
         *self.waiting = waiting;
+    }
+
+    /// Writes the later rounds of a loop of one block. All blocks are placed.
+    fn later_rounds(
+        &mut self,
+        guest: &Blocks<I>,
+        items: &'t [I::Item],
+        later: Later,
+        waiting: &mut Vec<usize>,
+    ) {
+        let block = &guest.blocks[later.block];
+        self.a.bind(later.label);
+        self.assume(block.assignment);
+        (self.fenced, self.inherits) = (false, false);
+        (self.flags, self.zeros, self.compared) = (Flags::Memory, Zeros::default(), None);
+        self.set_facts(later.facts);
+        self.later = Some(later);
+        self.body(guest, items, block, waiting);
+        self.later = None;
+        self.flags = Flags::Memory;
+    }
+
+    fn facts(&self) -> Facts {
+        let Translator { modes, aligned, boxed, configured, length, .. } = *self;
+        Facts { modes, aligned, boxed, configured, length }
+    }
+
+    fn set_facts(&mut self, facts: Facts) {
+        Facts {
+            modes: self.modes,
+            aligned: self.aligned,
+            boxed: self.boxed,
+            configured: self.configured,
+            length: self.length,
+        } = facts;
     }
 
     /// Writes a block. Returns the block that it falls through to, which must be placed next.
@@ -648,7 +742,6 @@ impl<'t, I: Isa> Translator<'t, I> {
         waiting: &mut Vec<usize>,
     ) -> Option<usize> {
         let block = &guest.blocks[index];
-        let items = &guest_items[block.items()];
         // A block that is reached only by falling into it may take over flags in EFLAGS, and then cannot be
         // entered from elsewhere.
         let inner =
@@ -665,12 +758,23 @@ impl<'t, I: Isa> Translator<'t, I> {
             self.zeros = Zeros::default();
         }
         if !(inner || inherits) {
-            (self.modes, self.aligned, self.boxed) = (None, 0, 0);
-            (self.configured, self.length) = (None, None);
+            self.set_facts(Facts::default());
             self.compared = None;
         }
-        self.guessed = block.configuration;
         self.enter(guest, block, inner || inherits, label);
+        self.body(guest, guest_items, block, waiting)
+    }
+
+    /// Writes a block's instructions. Returns the block that it falls through to.
+    fn body(
+        &mut self,
+        guest: &Blocks<I>,
+        guest_items: &'t [I::Item],
+        block: &Block,
+        waiting: &mut Vec<usize>,
+    ) -> Option<usize> {
+        let items = &guest_items[block.items()];
+        self.guessed = block.configuration;
         (self.pc, self.block_start) = (block.start, block.start);
         if block.loop_head {
             self.check_interrupt(block.start);
@@ -849,6 +953,27 @@ impl<'t, I: Isa> Translator<'t, I> {
     /// if `saves` saves the flags.
     fn way_to(&mut self, block: &Block, saves: bool) -> Label {
         let label = block.label.expect("all blocks have labels");
+        self.way_to_label(block, label, saves)
+    }
+
+    /// As [`Translator::way_to`], to the code of later rounds if the block leads to itself and there is more
+    /// known than where it begins.
+    fn way_around(&mut self, block: &Block, index: usize, saves: bool) -> Label {
+        let facts = self.facts();
+        let label = match self.later {
+            Some(later) => Some(later.label).filter(|_| facts.include(later.facts)),
+            None if facts == Facts::default() => None,
+            None => {
+                let label = self.a.label();
+                self.laters.push(Later { block: index, label, facts });
+                Some(label)
+            }
+        };
+        self.way_to_label(block, label.or(block.label).expect("all blocks have labels"), saves)
+    }
+
+    /// As [`Translator::way_to`], for this code of the block.
+    fn way_to_label(&mut self, block: &Block, label: Label, saves: bool) -> Label {
         match block.assignment {
             to if self.holds(to) && !saves && !self.needs_fence(block) => label,
             to => self.stub(Cold::Reassign { to, saves, fenced: self.needs_fence(block), block: label }),
@@ -917,7 +1042,11 @@ impl<'t, I: Isa> Translator<'t, I> {
         let label = match inside {
             Some(index) => {
                 waiting.push(index);
-                self.way_to(&guest.blocks[index], lives && !self.flags.saved())
+                let saves = lives && !self.flags.saved();
+                match guest.blocks[index].start == block.start && block.peels {
+                    true => self.way_around(block, index, saves),
+                    false => self.way_to(&guest.blocks[index], saves),
+                }
             }
             None => self.stub(Cold::Link { target, from: self.pc }),
         };

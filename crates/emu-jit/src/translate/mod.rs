@@ -24,6 +24,7 @@ mod vectors;
 
 pub use routines::GUEST_ACCESS;
 
+use blocks::Later;
 pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
 use crate::host;
@@ -177,6 +178,9 @@ pub trait Isa: Guest + Sized {
 
     /// Whether there are vectors whose configuration an instruction sets.
     const CONFIGURES: bool = false;
+    /// Whether code with floating point or vectors finds out what holds until registers change: the
+    /// alignment of an address, the host's modes, or what a register holds.
+    const HAS_FACTS: bool = false;
 
     /// The configuration of vectors that an instruction sets, if it says so itself.
     fn configuration(_item: &Self::Item) -> Option<u8> {
@@ -407,6 +411,9 @@ pub struct Translator<'t, I: Isa> {
     /// The configuration of vectors, if it is known here, where vstart is zero then; and vl, if it is.
     configured: Option<u8>,
     length: Option<u32>,
+    /// The later rounds of a loop, if their code is being written, and those that are still to be written.
+    later: Option<Later>,
+    laters: Vec<Later>,
     /// The configuration that the block is translated for if none is known.
     guessed: Option<u8>,
     /// Whether marks say that a fault is the interpreter's to look at.
@@ -558,6 +565,8 @@ impl<'t, I: Isa> Translator<'t, I> {
             boxed: 0,
             configured: None,
             length: None,
+            later: None,
+            laters: Vec::new(),
             guessed: None,
             repeats: false,
             features: origin.features,

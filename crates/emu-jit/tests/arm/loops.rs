@@ -188,10 +188,11 @@ const INTEGERS: [Template; 37] = [
 ];
 
 /// Loads and stores; the base is added in bits 19 to 16.
-const ACCESSES: [Template; 19] = [
+const ACCESSES: [Template; 20] = [
     (0xe590_0008, &[(D, General)]), // ldr, #8
     (0xe5c0_0003, &[(D, General)]), // strb, #3
     (0xe490_0008, &[(D, General)]), // ldr, !#8
+    (0xe4d0_0001, &[(D, General)]), // ldrb, !#1
     (0xe8a0_0055, &[]),             // stm !, {r0, r2, r4, r6}
     (0xe890_0062, &[]),             // ldm {r1, r5, r6}
     (0xed90_0b02, &[(D, Double)]),  // vldr d, #8
@@ -264,7 +265,8 @@ impl Program {
     fn instruction(&mut self) {
         if self.random.one_in(4) {
             let template = self.random.pick(&ACCESSES);
-            // Of several registers, some may have been loaded at a fault, so R8 stays within the data.
+            // Of several registers, some may have been loaded at a fault, so R8 stays within the data. LDRB
+            // leaves it unaligned.
             let base = match template.0 {
                 0xeca0_0b02 | 0xf420_078d | 0xe490_0008 | 0xe8a0_0055 => BASES[1],
                 word if matches!(word >> 20, 0xed9 | 0xed8 | 0xe59 | 0xe5c) => self.random.pick(&BASES),

@@ -285,6 +285,12 @@ impl Arithmetic {
         )
     }
 
+    /// Whether its code surely leaves EFLAGS as they are.
+    pub(super) fn keeps_host_flags(&self) -> bool {
+        use Operation::{ReadControl, ReadFlags, Select};
+        !self.computes() && !matches!(self.operation, ReadControl | ReadFlags | Select(_))
+    }
+
     /// The general registers that it reads and writes, as indexes in the state, if there are any.
     pub(super) fn general_registers(&self) -> Option<(bool, [Option<u8>; 2])> {
         let (n, m) = (Some(place(self.n.into())), Some(place(self.m.into())));

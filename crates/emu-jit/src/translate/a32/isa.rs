@@ -155,6 +155,7 @@ impl Isa for A32 {
     }
 
     const HALVES: bool = true;
+    const HAS_FACTS: bool = true;
 
     const DECODED: bool = true;
 

@@ -6,7 +6,7 @@ use super::kind::Kind;
 use super::{ALWAYS, Translator, is_write_fpscr};
 use crate::translate::condition::{Condition, Flags};
 use crate::translate::{FAULTS, Isa};
-use crossdock_emu_guest::a32::action::Action;
+use crossdock_emu_guest::a32::action::{Action, Form, Transfer};
 use crossdock_emu_guest::a32::{A32, Instruction};
 
 /// Most instructions behind one condition: as many as an IT block has, and as plans look ahead.
@@ -25,6 +25,24 @@ fn may_be_interpreted(instruction: &Instruction, kind: &Kind) -> bool {
             );
             A32::class(instruction).has(FAULTS) && !plain
         }
+    }
+}
+
+/// Whether the code of an instruction that writes no flags surely leaves EFLAGS as they are.
+fn keeps_host_flags(instruction: &Instruction, kind: &Kind) -> bool {
+    match kind {
+        Kind::Float(arithmetic) => arithmetic.keeps_host_flags(),
+        Kind::Vector(_) | Kind::Transfer(_) => false,
+        Kind::General => match instruction.action {
+            Action::Nop => true,
+            // SUB, ADD and MOV, by LEA and MOV.
+            Action::Data { operation: 2 | 4 | 13, sets: false, form: Form::Immediate } => true,
+            Action::Data { operation: 4 | 13, sets: false, form: Form::Plain } => true,
+            Action::Access { transfer, register: false, .. } => {
+                matches!(transfer, Transfer::Load(_) | Transfer::LoadSigned(_) | Transfer::Store(_))
+            }
+            _ => false,
+        },
     }
 }
 
@@ -79,7 +97,8 @@ impl Translator<'_> {
             let faults = i > 0 && A32::class(item).has(FAULTS);
             faults || read_flags(item, &kind) != 0 || may_be_interpreted(item, &kind)
         });
-        if looks || after.contains(&true) {
+        let keeps = self.items[..count].iter().all(|item| keeps_host_flags(item, &Kind::of(item.word)));
+        if looks || after.contains(&true) && !keeps {
             self.save_flags();
         }
         let skip = self.a.label();
@@ -87,7 +106,8 @@ impl Translator<'_> {
             Condition::Always => {}
             condition => self.jump_on(condition.not(), skip),
         }
-        // From here on the flags are in memory, if they are read behind the instruction.
+        // From here on the flags are in memory, if they are read behind the instruction, or stay where they
+        // are.
         (self.live, self.live_groups) = (after.contains(&true), after);
         (self.live_before, self.live_groups_before) = (self.live, self.live_groups);
         let before = self.flags;
@@ -103,6 +123,7 @@ impl Translator<'_> {
             self.save_flags();
         }
         // On both ways EFLAGS may hold the flags in the same form.
+        debug_assert!(self.flags == before || !keeps, "{:#x} keeps EFLAGS", instruction.word);
         if self.flags != before {
             self.flags = Flags::Memory;
         }

@@ -98,6 +98,7 @@ impl Isa for Rv64 {
     const CANONICAL_NANS: bool = true;
 
     const CONFIGURES: bool = true;
+    const HAS_FACTS: bool = true;
 
     fn configuration(item: &Instruction) -> Option<u8> {
         let sets = item.action == Some(Action::SetVectors);
