@@ -212,6 +212,8 @@ impl Cache {
             features: self.features,
             lines: self.lines,
             keying: self.keying,
+            // They may be written without a word about the code beside them.
+            literals: None,
         }
     }
 

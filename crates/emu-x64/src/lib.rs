@@ -191,6 +191,8 @@ const UNBOUND: u32 = u32::MAX;
 const LENGTH_MAX: usize = 16;
 /// Room behind the buffer's end for an instruction: a store at any offset below [`LENGTH_MAX`] stays inside.
 const ROOM: usize = 2 * LENGTH_MAX;
+/// One instruction that does nothing, by its length (SDM volume 2, NOP).
+const NOPS: [[u8; 4]; 4] = [[0; 4], [0x90, 0, 0, 0], [0x66, 0x90, 0, 0], [0x0f, 0x1f, 0x00, 0]];
 
 /// An instruction that is being written behind the buffer's end.
 struct Encoding<'a> {
@@ -533,9 +535,12 @@ impl Assembler {
     pub fn align(&mut self, align: u32, ahead: u32) {
         let count = (self.position() + ahead).wrapping_neg() & (align - 1);
         debug_assert!(align.is_power_of_two() && align as usize <= LENGTH_MAX);
-        self.put(|encoding| {
-            *encoding.bytes = [0x90; ROOM];
-            encoding.length = count as usize;
+        self.put(|encoding| match NOPS.get(count as usize) {
+            Some(nop) => nop[..count as usize].iter().for_each(|&byte| encoding.byte(byte)),
+            None => {
+                *encoding.bytes = [0x90; ROOM];
+                encoding.length = count as usize;
+            }
         });
     }
 
@@ -1007,7 +1012,7 @@ impl Assembler {
     pub fn aligned_jump(&mut self) -> u32 {
         let count = (self.position() + 1).wrapping_neg() as usize & 3;
         self.put(|encoding| {
-            encoding.store([0x90; 4]);
+            encoding.store(NOPS[count]);
             encoding.length = count;
             encoding.byte(0xe9);
             encoding.dword(0);

@@ -3,7 +3,7 @@
 use super::format::{Identity, PAGE, Parts, Profile, Replay};
 use crate::thunks::Thunks;
 use crate::translate::{
-    Blocks, Buffers, Features, Ground, Isa, Origin, branch_back, configuration_before, translate,
+    Blocks, Buffers, Features, Ground, Isa, Literals, Origin, branch_back, configuration_before, translate,
 };
 use crate::unit::{Keying, STANDARD};
 use crate::wary::WarySet;
@@ -57,6 +57,7 @@ pub fn compile<I: Isa>(request: &Request<'_>) -> Option<Vec<u8>> {
     profile.cold.extend(request.profile.cold.iter().copied().filter(inside));
     let known: BTreeSet<u32> = profile.hot.iter().chain(&profile.cold).copied().collect();
     let offset = |place: u64| u32::try_from(place.wrapping_sub(base)).ok();
+    let literals = base.wrapping_add(text.start.into())..base.wrapping_add(text.end.into());
     let wary = WarySet::default();
     let (mut buffers, mut blocks) = (Buffers::default(), Blocks::<I>::default());
     let mut parts = Parts { text: (text.start, text.end), identity: request.identity, ..Parts::default() };
@@ -89,6 +90,8 @@ pub fn compile<I: Isa>(request: &Request<'_>) -> Option<Vec<u8>> {
             features: request.features,
             lines,
             keying,
+            // An image is dropped when any part of its code changes.
+            literals: Some(Literals::new(&host.memory, literals.clone())),
         };
         buffers.unit.first_record = parts.records.len() as u32;
         if I::CONFIGURES {

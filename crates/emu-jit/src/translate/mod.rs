@@ -39,8 +39,10 @@ use accesses::{Accesses, Uses};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use condition::{Condition, Flags};
+use core::ops::Range;
 use crossdock_emu_guest::addresses::NONE;
 use crossdock_emu_guest::guest::{Guest, Words};
+use crossdock_emu_guest::memory::Memory;
 use crossdock_emu_guest::{CodeLines, Op, State};
 use crossdock_emu_x64::{Alu, Assembler, Cc, Label, Mem, Reg, Rm, Size};
 
@@ -423,6 +425,7 @@ pub struct Translator<'t, I: Isa> {
     /// The lines that code was ever read from.
     lines: &'t CodeLines,
     keying: Keying,
+    literals: Option<Literals<'t>>,
     /// Constants after the unit's code.
     constants: &'t mut Vec<(u128, Label)>,
 }
@@ -446,6 +449,31 @@ pub struct Origin<'c> {
     pub lines: &'static CodeLines,
     /// How keys are made.
     pub keying: Keying,
+    /// Where what lies beside the code stays as it is for as long as the code that is made of it.
+    pub literals: Option<Literals<'c>>,
+}
+
+/// Memory of the guest that is as constant as its code.
+#[derive(Clone, Copy)]
+pub struct Literals<'c> {
+    memory: &'c Memory,
+    /// The first address, and the one behind the last.
+    start: u64,
+    end: u64,
+}
+
+impl<'c> Literals<'c> {
+    /// What lies at these addresses.
+    pub fn new(memory: &'c Memory, addresses: Range<u64>) -> Literals<'c> {
+        Literals { memory, start: addresses.start, end: addresses.end }
+    }
+
+    /// The `1 << size` bytes at an address, little endian, if they are constant. `size` is at most 3.
+    fn value(&self, address: u64, size: u8) -> Option<u64> {
+        let end = address.checked_add(1 << size)?;
+        let inside = address >= self.start && end <= self.end;
+        inside.then(|| self.memory.load(address, size).ok()).flatten()
+    }
 }
 
 /// Where the code of a unit is to run.
@@ -572,6 +600,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             features: origin.features,
             lines: origin.lines,
             keying: origin.keying,
+            literals: origin.literals,
             constants: &mut buffers.constants,
         }
     }

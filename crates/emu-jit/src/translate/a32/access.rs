@@ -16,6 +16,11 @@ const BEFORE: u32 = 2;
 const WRITE_BACK: u32 = 4;
 
 impl Translator<'_> {
+    /// The `1 << size` bytes at an address of the guest, if they are as constant as the code.
+    pub(super) fn literal(&self, address: u32, size: u8) -> Option<u64> {
+        self.literals?.value(address.into(), size)
+    }
+
     /// The operand of a load or store. The base is in a register that is not rax. If a register is added, the
     /// sum that is written back is in rdx, or in rcx after the access. Changes EFLAGS for shifted and
     /// subtracted registers.
@@ -89,6 +94,13 @@ impl Translator<'_> {
 
     pub(super) fn access(&mut self, item: &Instruction) {
         let Action::Access { transfer, mode, register } = item.action else { return };
+        if let Transfer::Load(size) = transfer
+            && item.rn == NO_BASE
+            && !register
+            && let Some(value) = self.literal(item.imm, size)
+        {
+            return self.put_constant(item.rd, value);
+        }
         let mem = self.operand(item, mode, register);
         // The flags may have moved.
         self.mark();

@@ -192,6 +192,9 @@ impl Translator<'_> {
         let back = self.a.label();
         let start = if transfer.base == PC {
             let address = (pc_value(self.pc) & !3).wrapping_add(transfer.offset.into()) & 0xffff_ffff;
+            if self.load_literal(transfer, address as u32) {
+                return;
+            }
             self.at_guest_address(Reg::RDX, address)
         } else {
             let base = self.held(transfer.base, Reg::RDX);
@@ -217,6 +220,21 @@ impl Translator<'_> {
             }
         }
         self.a.bind(back);
+    }
+
+    /// Loads a constant beside the code, if that is what the transfer does. Keeps EFLAGS.
+    fn load_literal(&mut self, transfer: &Transfer, address: u32) -> bool {
+        let (double, size) = match transfer.elements {
+            Elements::Doubles(1) => (true, 3),
+            Elements::Singles(1) => (false, 2),
+            _ => return false,
+        };
+        let Some(value) = self.literal(address, size).filter(|_| transfer.loads) else { return false };
+        let d = if double { half(transfer.first) } else { quarter(transfer.first) };
+        let t = self.vresult(d);
+        self.load_constant(t, value.into());
+        self.vput(d, t);
+        true
     }
 
     /// A base register becomes an address. Keeps EFLAGS.
