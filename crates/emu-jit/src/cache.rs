@@ -62,8 +62,11 @@ struct Placed {
     assignments: Vec<Assignment>,
     loops: usize,
     planned: usize,
-    /// Its blocks by key and end, including those that cannot be entered; empty once the unit is dropped.
+    /// Its blocks by key and end, including those that cannot be entered, and behind them the code that it
+    /// depends on; empty once the unit is dropped.
     blocks: Place,
+    /// How many of them are blocks.
+    own: usize,
     /// Kept because the code reads them.
     _records: Vec<Box<Record>>,
 }
@@ -332,7 +335,7 @@ impl Cache {
             if range.contains(&unit.start) && !blocks.is_empty() {
                 profile.hot.push(unit.start.wrapping_sub(base) as u32);
             }
-            let places = blocks.iter().map(|&(key, _)| self.keying.place(key));
+            let places = blocks.iter().take(unit.own).map(|&(key, _)| self.keying.place(key));
             let inside = places.filter(|place| range.contains(place));
             profile.cold.extend(inside.map(|place| place.wrapping_sub(base) as u32));
         }
@@ -369,6 +372,8 @@ impl Cache {
             unit.inner.push((key, end));
             self.patch_all(incoming, |_| offset);
         }
+        let own = unit.inner.len();
+        unit.inner.append(&mut unit.ahead);
         let mut page = u64::MAX;
         for &(key, _) in &unit.inner {
             let place = self.keying.place(key);
@@ -398,6 +403,7 @@ impl Cache {
             loops: unit.loops,
             planned: unit.planned,
             blocks: self.blocks.add(&unit.inner),
+            own,
             _records: core::mem::take(&mut unit.records),
         });
         unit.clear();

@@ -88,6 +88,8 @@ pub struct Unit {
     pub blocks: Vec<(u64, u64, u32)>,
     /// Start and end of the blocks that cannot be entered, for invalidation.
     pub inner: Vec<(u64, u64)>,
+    /// Start and end of code outside of the unit that the unit depends on, for invalidation.
+    pub ahead: Vec<(u64, u64)>,
     /// Direct branches out of the unit.
     pub links: Vec<Link>,
     /// Guest instructions that may fault, by ascending offset.
@@ -111,6 +113,7 @@ impl Unit {
     pub(crate) fn clear(&mut self) {
         self.blocks.clear();
         self.inner.clear();
+        self.ahead.clear();
         self.links.clear();
         self.marks.clear();
         self.planned = 0;

@@ -11,7 +11,7 @@
 
 use super::{ExitKind, Run, Runner, Slot, mode_of};
 use crate::routines;
-use crate::translate::{self, Isa};
+use crate::translate::{self, Ahead, Isa};
 use crate::unit::FLUSH;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -198,9 +198,13 @@ impl<I: Isa> Runner<I> {
         let start = state.pc;
         let left = outcome.exit.unwrap_or(Exit::Budget);
         let mut translated = outcome.state.clone();
-        // Flags that are overwritten before anything reads them may be stale at a fault and at a loop's head.
+        // Flags that are overwritten before anything reads them may be stale at a fault, at a loop's head, and
+        // where the code that the unit leads to is known to overwrite them.
         let kind = translated.generated[Slot::Exit as usize] & 7;
-        let is_stale = matches!(left, Exit::Fault(_)) || kind == ExitKind::Interrupted as u64;
+        let may_be_stale = matches!(left, Exit::Fault(_)) || kind == ExitKind::Interrupted as u64;
+        let mut words = Words::new(&host.memory, None);
+        let ahead = Ahead::look::<I>(&mut words, translated.pc).live;
+        let is_stale = may_be_stale || ahead[..I::FLAG_GROUPS].contains(&false);
         let mut context = I::Context::default();
         let mut pages = BTreeSet::new();
         // What differed when the interpreter was last where the code has left, and how many steps ago.

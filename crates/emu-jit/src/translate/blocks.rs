@@ -86,6 +86,8 @@ pub(super) struct Block {
     target: Option<Index>,
     /// Whether the flags from before the block are read, by group ([`Isa::FLAG_GROUPS`]).
     live_in: [bool; 2],
+    /// Where the next block, and the target, are outside of the unit: whether the flags are read there.
+    outside: [[bool; 2]; 2],
     flag_uses: [FlagUses; 2],
     /// Number of branches and calls of the unit that lead to the block.
     arrivals: u16,
@@ -144,6 +146,60 @@ pub(super) struct Later {
     facts: Facts,
 }
 
+/// Most instructions that are looked at in code outside of the unit, and most branches there.
+const AHEAD_MAX: usize = 24;
+const HOPS_MAX: usize = 2;
+
+/// What is read of code that a unit leads to.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    place: u64,
+    /// Whether the flags may be read there before they are written, by group.
+    pub live: [bool; 2],
+    /// The places of the instructions that say so; the unit goes when one of them changes.
+    ranges: [(u64, u64); HOPS_MAX + 1],
+}
+
+impl Ahead {
+    /// Looks at the code at a place: along direct jumps and calls, until the flags are read or written.
+    pub fn look<I: Isa>(words: &mut Words<'_>, place: u64) -> Ahead {
+        let mut ahead = Ahead { place, live: [true; 2], ranges: [(0, 0); HOPS_MAX + 1] };
+        let mut open = [true; 2];
+        let (mut at, mut from, mut hops) = (place, place, 0);
+        let mut context = I::Context::default();
+        for _ in 0..AHEAD_MAX {
+            let Some(item) = I::read(words, at, &mut context) else { break };
+            let class = I::class(&item);
+            let end = if class.has(ENDS) { I::end_of(&item, at) } else { None };
+            at = at.wrapping_add(I::item_length(&item));
+            // Units are found by the pages where their blocks begin.
+            if I::address(at.wrapping_sub(1) ^ from) >= PAGE {
+                break;
+            }
+            ahead.ranges[hops] = (from, at);
+            let groups = open.iter_mut().zip(&mut ahead.live).take(I::FLAG_GROUPS);
+            for (group, (open, live)) in groups.enumerate() {
+                let class = Class(class.0 >> (group as u32 * GROUP));
+                if *open && class.has(READS | WRITES) {
+                    (*open, *live) = (false, class.has(READS));
+                }
+            }
+            if !open[..I::FLAG_GROUPS].contains(&true) {
+                break;
+            }
+            match end {
+                None => {}
+                Some(End::Jump(target) | End::Call(target)) if hops < HOPS_MAX => {
+                    (at, from, context) = (target, target, I::Context::default());
+                    hops += 1;
+                }
+                Some(_) => break,
+            }
+        }
+        ahead
+    }
+}
+
 /// The number of a block in its unit, from 1.
 type Index = core::num::NonZeroU16;
 
@@ -171,6 +227,12 @@ impl Block {
     /// The target of the block's branch or call, if the target is in the unit.
     pub(super) fn target_index(&self) -> Option<usize> {
         self.target.map(of_index)
+    }
+
+    /// Whether nothing reads the flags after the block where it leaves the unit for the next block (side 0) or
+    /// for its target (1).
+    fn is_dead_outside(&self, side: usize, groups: usize) -> bool {
+        !self.outside[side][..groups].contains(&true)
     }
 
     /// Whether some of the flags from before the block are read.
@@ -219,6 +281,8 @@ pub struct Blocks<I: Isa> {
     pub configuration: Option<u8>,
     /// The known function with which the unit begins, and its end.
     routine: Option<(Routine, u64)>,
+    /// The code outside of the unit that was looked at.
+    ahead: Vec<Ahead>,
 }
 
 impl<I: Isa> Default for Blocks<I> {
@@ -234,6 +298,7 @@ impl<I: Isa> Default for Blocks<I> {
             assignments: Vec::new(),
             configuration: None,
             routine: None,
+            ahead: Vec::new(),
         }
     }
 }
@@ -281,6 +346,7 @@ impl<I: Isa> Blocks<I> {
         self.connect(start);
         self.find_fenced();
         self.find_peeled();
+        self.look_outside(source);
         self.find_live();
         self.assign(start);
     }
@@ -355,6 +421,7 @@ impl<I: Isa> Blocks<I> {
             next: None,
             target: None,
             live_in: [false; 2],
+            outside: [[true; 2]; 2],
             flag_uses,
             arrivals: 0,
             loop_head: false,
@@ -514,24 +581,46 @@ impl<I: Isa> Blocks<I> {
         }
     }
 
-    /// The numbers from 1 of the blocks that the flags after a block's last instruction reach; 0 stands for
-    /// code outside the unit, which may read them.
-    fn flag_successors(block: &Block) -> [u16; 2] {
-        let number = |index: Option<Index>| index.map_or(0, Index::get);
-        let (next, target) = (number(block.next), number(block.target));
-        match block.end {
-            End::Next | End::Synchronize | End::Invalidate | End::SetMode => [next; 2],
-            End::Jump(_) => [target; 2],
-            End::Branch(_) => [next, target],
-            _ => [0; 2],
+    /// Finds `outside` of all blocks.
+    fn look_outside(&mut self, source: &Source<'_, I>) {
+        self.ahead.clear();
+        let writes = |block: &Block| block.flag_uses[0].writes | block.flag_uses[1].writes != 0;
+        if self.alone || !self.blocks.iter().any(writes) {
+            return;
+        }
+        for i in 0..self.blocks.len() {
+            let block = &self.blocks[i];
+            let next = matches!(block.end, End::Next | End::Branch(_)).then_some(block.next());
+            let target = match block.end {
+                End::Jump(target) | End::Branch(target) | End::Call(target) => Some(target),
+                _ => None,
+            };
+            let places = [next.filter(|_| block.next.is_none()), target.filter(|_| block.target.is_none())];
+            for (side, place) in places.into_iter().enumerate() {
+                let Some(place) = place else { continue };
+                let known = self.ahead.iter().find(|ahead| ahead.place == place).map(|ahead| ahead.live);
+                self.blocks[i].outside[side] = known.unwrap_or_else(|| {
+                    let mut words = Words::new(&source.host.memory, Some(source.lines));
+                    let ahead = Ahead::look::<I>(&mut words, place);
+                    self.ahead.push(ahead);
+                    ahead.live
+                });
+            }
         }
     }
 
     /// Whether the flags of a group after the block's last instruction are read.
     fn live_out(&self, block: &Block, group: usize) -> bool {
-        let live = |number: u16| number == 0 || self.blocks[usize::from(number) - 1].live_in[group];
-        let [one, other] = Self::flag_successors(block);
-        live(one) | live(other)
+        let live = |index: Option<Index>, side: usize| match index {
+            Some(index) => self.blocks[of_index(index)].live_in[group],
+            None => block.outside[side][group],
+        };
+        match block.end {
+            End::Next | End::Synchronize | End::Invalidate | End::SetMode => live(block.next, 0),
+            End::Jump(_) | End::Call(_) => live(block.target, 1),
+            End::Branch(_) => live(block.next, 0) | live(block.target, 1),
+            _ => true,
+        }
     }
 
     /// Finds `live_in` of all blocks, going from the last to the first until nothing changes.
@@ -659,6 +748,8 @@ fn translate_blocks<I: Isa>(
     let first = blocks.blocks.iter().position(|block| block.start == start);
     if let Some(first) = first {
         buffers.unit.alone = blocks.alone;
+        let seen = blocks.ahead.iter().flat_map(|ahead| ahead.ranges);
+        buffers.unit.ahead.extend(seen.filter(|(start, end)| start != end));
         buffers.unit.assignments.append(&mut blocks.assignments);
         buffers.unit.loops = buffers.unit.assignments.len();
         let mut translator = Translator::<I>::new(origin, buffers, start, mode);
@@ -923,14 +1014,23 @@ impl<'t, I: Isa> Translator<'t, I> {
         let (next, next_index, target_index) = (block.next(), block.next_index(), block.target_index());
         self.fenced &= matches!(block.end, End::Next | End::Branch(_) | End::Jump(_));
         match block.end {
-            End::Next => self.go(guest, next_index, next),
+            End::Next => {
+                self.leave_dead_flags(block, 0);
+                self.go(guest, next_index, next)
+            }
             End::Synchronize | End::Invalidate | End::SetMode => {
                 I::end(self, block.end);
                 self.go(guest, next_index, next)
             }
-            End::Jump(target) => self.go(guest, target_index, target),
+            End::Jump(target) => {
+                self.leave_dead_flags(block, 1);
+                self.go(guest, target_index, target)
+            }
             End::Branch(target) => self.branch(guest, block, target, waiting),
             End::Call(target) => {
+                if !(0..I::FLAG_GROUPS).any(|group| guest.live_out(block, group)) {
+                    self.flags = Flags::Memory;
+                }
                 let label = target_index.map(|index| {
                     waiting.push(index);
                     self.way_to(&guest.blocks[index], false)
@@ -946,6 +1046,15 @@ impl<'t, I: Isa> Translator<'t, I> {
                 I::end(self, block.end);
                 None
             }
+        }
+    }
+
+    /// Forgets the flags if the block leaves the unit, for the next block (side 0) or for its target (1), and
+    /// nothing reads them there.
+    fn leave_dead_flags(&mut self, block: &Block, side: usize) {
+        let leaves = if side == 0 { block.next.is_none() } else { block.target.is_none() };
+        if leaves && block.is_dead_outside(side, I::FLAG_GROUPS) {
+            self.flags = Flags::Memory;
         }
     }
 
@@ -1037,8 +1146,10 @@ impl<'t, I: Isa> Translator<'t, I> {
         }
         let condition = I::branch_condition(self);
         if condition == Condition::Always {
+            self.leave_dead_flags(block, 1);
             return self.go(guest, inside, target);
         }
+        let flags = self.flags;
         let label = match inside {
             Some(index) => {
                 waiting.push(index);
@@ -1048,9 +1159,14 @@ impl<'t, I: Isa> Translator<'t, I> {
                     false => self.way_to(&guest.blocks[index], saves),
                 }
             }
-            None => self.stub(Cold::Link { target, from: self.pc }),
+            None => {
+                self.leave_dead_flags(block, 1);
+                self.stub(Cold::Link { target, from: self.pc })
+            }
         };
+        self.flags = flags;
         self.jump_on(condition, label);
+        self.leave_dead_flags(block, 0);
         self.go(guest, block.next_index(), block.next())
     }
 }

@@ -25,7 +25,7 @@ mod vectors;
 pub use routines::GUEST_ACCESS;
 
 use blocks::Later;
-pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
+pub use blocks::{Ahead, Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
 use crate::host;
 use crate::image::words::{self, Word};

@@ -1,13 +1,14 @@
 //! Images of A32 and T32 code: the same bytes wherever the code lies.
 
 use crate::cases::{Mapping, Random};
-use crate::host::LOG;
+use crate::host::{LOG, attach, engine_of, jit_of};
 use crossdock_emu_guest::a32::{A32, Set};
-use crossdock_emu_guest::a64::Host;
+use crossdock_emu_guest::a64::{Exit, Host, State};
 use crossdock_emu_guest::memory::Memory;
 use crossdock_emu_jit::Features;
 use crossdock_emu_jit::image::compile::{Request, compile};
 use crossdock_emu_jit::image::format::{Identity, Image, Profile};
+use std::sync::atomic::AtomicU32;
 
 const SIZE: usize = 1 << 13;
 
@@ -74,4 +75,53 @@ fn first_difference([one, other]: &[Vec<u8>; 2]) -> Option<(usize, usize)> {
     let at = (0..one.len().min(other.len())).find(|&at| one[at] != other[at])?;
     let (start, _) = Image::open(one, &[0; 32]).ok()?.code();
     Some((at, at.saturating_sub(start as usize)))
+}
+
+#[test]
+fn constants_beside_the_code_are_as_they_are_now() {
+    const AT: u64 = 0x4300_0000;
+    const WORDS: [u32; 9] = [
+        0xe59f_0010, // 00 ldr r0, 18
+        0xed9f_0b04, // 04 vldr d0, 1c
+        0xed9f_2a02, // 08 vldr s4, 18
+        0xe5df_1005, // 0c ldrb r1, 19
+        0xe7f0_00f0, // 10 udf
+        0,           // 14
+        0x89ab_cdef, // 18
+        0x0123_4567, // 1c
+        0x4008_0000, // 20
+    ];
+    let _turn = crate::differ::turn();
+    jit_of::<A32>();
+    let bytes: Vec<u8> = WORDS.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mapping = Mapping::new(AT, &bytes, SIZE);
+    LOG.invalidate(AT..AT + SIZE as u64);
+    // SAFETY: the window holds only the mapping.
+    let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
+    let image = compile::<A32>(&Request {
+        host: &host,
+        lines: LOG.lines(),
+        base: AT,
+        text: 0..bytes.len() as u32,
+        profile: &Profile { hot: vec![0], cold: vec![] },
+        features: jit_of::<A32>().hold().features,
+        identity: Identity::default(),
+    });
+    attach(&image.expect("there is code"), &[0; 32], AT);
+    let mut engine = engine_of::<A32>();
+    let mut run = || {
+        let mut state = State::default();
+        state.pc = AT;
+        let exit = engine.run(&mut state, &host, &AtomicU32::new(0));
+        assert!(matches!(exit, Exit::Undefined(_)), "{exit:?}");
+        let got = (state.r(0), state.r(1), state.v[0] as u64, state.v[1] as u32);
+        (got, engine.decoded() > 0)
+    };
+    assert_eq!(run(), ((0x89ab_cdef, 0xcd, 0x4008_0000_0123_4567, 0x89ab_cdef), false));
+    // SAFETY: the word is in the mapping.
+    unsafe { *((AT + 0x18) as *mut u32) = 0x1122_3344 };
+    LOG.invalidate(AT + 0x18..AT + 0x1c);
+    assert_eq!(run(), ((0x1122_3344, 0x33, 0x4008_0000_0123_4567, 0x1122_3344), true));
+    LOG.invalidate(AT..AT + SIZE as u64);
 }

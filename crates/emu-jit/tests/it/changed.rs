@@ -132,3 +132,34 @@ fn lines_with_code_that_lie_apart_are_all_invalidated() {
     // The first line waits for the second, at which the code leaves, and so on.
     assert!((lines / 7..=lines / 3).contains(&(left as u64)), "{left} of {lines}");
 }
+
+#[test]
+fn code_that_another_unit_relies_on_is_not_relied_on_once_it_changes() {
+    const FAR: usize = 0x2000;
+    // cmp x0, #5; and x1, x1, x0; b far
+    const NEAR: [u32; 3] = [0xf100_141f, 0x8a00_0021, 0x1400_07fe];
+    const COMPARE: u32 = 0xf100_001f;
+    const NOP: u32 = 0xd503_201f;
+    let mapping = mapping(0x4d_0700_0000, &NEAR);
+    // cmp x0, #0, which makes the flags from before it dead; cset x4, eq; brk #0
+    // SAFETY: the words are in the mapping.
+    unsafe { *((mapping.0 as usize + FAR) as *mut [u32; 3]) = [COMPARE, 0x9a9f_17e4, 0xd420_0000] };
+    // SAFETY: the window holds only the mapping.
+    let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
+    let host = Host { memory, counter: || 0, executable: Host::anywhere };
+    let mut engine = engine();
+    engine.translate_after(0);
+    let mut x4 = |offset: usize| {
+        let mut state = State::default();
+        (state.pc, state.gpr[0], state.gpr[1]) = (mapping.0 + offset as u64, 5, 7);
+        assert_eq!(engine.run(&mut state, &host, &AtomicU32::new(0)), Exit::Breakpoint(0));
+        state.gpr[4]
+    };
+    // The far code gets a unit of its own, so the near code leaves its unit for it.
+    assert_eq!([FAR, 0, 0].map(&mut x4), [0; 3]);
+    let far = mapping.0 + FAR as u64;
+    // SAFETY: the word is in the mapping.
+    unsafe { *(far as *mut u32) = NOP };
+    LOG.invalidate(far..far + 4);
+    assert_eq!([0, 0].map(&mut x4), [1; 2]);
+}
