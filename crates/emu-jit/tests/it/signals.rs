@@ -117,7 +117,7 @@ fn install() {
 
 #[test]
 fn signals_are_taken_where_they_hit_and_change_nothing() {
-    const ROUNDS: u64 = 10_000_000;
+    const ROUNDS: u64 = 30_000_000;
     const COUNT: u64 = 3000;
     static TAKEN: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     static ENDED: AtomicBool = AtomicBool::new(false);
