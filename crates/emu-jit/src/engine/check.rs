@@ -198,8 +198,8 @@ impl<I: Isa> Runner<I> {
         let start = state.pc;
         let left = outcome.exit.unwrap_or(Exit::Budget);
         let mut translated = outcome.state.clone();
-        // Flags that are overwritten before anything reads them may be stale at a fault, at a loop's head, and
-        // where the code that the unit leads to is known to overwrite them.
+        // Flags that are overwritten before anything reads them may be stale at a fault, at a loop's head,
+        // and where the code that the unit leads to is known to overwrite them.
         let kind = translated.generated[Slot::Exit as usize] & 7;
         let may_be_stale = matches!(left, Exit::Fault(_)) || kind == ExitKind::Interrupted as u64;
         let mut words = Words::new(&host.memory, None);

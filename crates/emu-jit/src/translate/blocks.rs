@@ -2,6 +2,7 @@
 
 use super::condition::{Condition, Flags};
 use super::pressure::{self, ALL, Plan};
+use super::rounds::{Facts, Later};
 use super::{
     Buffers, Class, Cold, ENDS, End, FAULTS, GROUP, Isa, Origin, READS, Stub, Translator, VECTORS, WRITES,
     Zeros,
@@ -110,40 +111,6 @@ pub(super) struct Block {
     /// Whether the block is a loop of its own, whose first round may find out what holds in all later ones
     /// ([`Facts`]): then the later rounds have code of their own.
     peels: bool,
-}
-
-/// What is known where a block begins or ends, without which code would have to look.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Facts {
-    /// See the fields of [`Translator`].
-    modes: Option<u32>,
-    aligned: u32,
-    boxed: u32,
-    configured: Option<u8>,
-    length: Option<u32>,
-}
-
-impl Facts {
-    /// Whether all that `others` say holds by these.
-    fn include(self, others: Facts) -> bool {
-        fn same<T: PartialEq>(known: Option<T>, other: Option<T>) -> bool {
-            other.is_none() || known == other
-        }
-        same(self.modes, others.modes)
-            && others.aligned & !self.aligned == 0
-            && others.boxed & !self.boxed == 0
-            && same(self.configured, others.configured)
-            && same(self.length, others.length)
-    }
-}
-
-/// Code for the later rounds of a loop of one block, in which more is known than in the first.
-#[derive(Clone, Copy)]
-pub(super) struct Later {
-    /// The block's index.
-    block: usize,
-    label: Label,
-    facts: Facts,
 }
 
 /// Most instructions that are looked at in code outside of the unit, and most branches there.

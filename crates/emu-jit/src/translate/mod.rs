@@ -18,13 +18,13 @@ mod leave;
 mod loops;
 mod operands;
 mod pressure;
+mod rounds;
 mod routines;
 mod rv64;
 mod vectors;
 
 pub use routines::GUEST_ACCESS;
 
-use blocks::Later;
 pub use blocks::{Ahead, Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
 use crate::host;
@@ -45,6 +45,7 @@ use crossdock_emu_guest::guest::{Guest, Words};
 use crossdock_emu_guest::memory::Memory;
 use crossdock_emu_guest::{CodeLines, Op, State};
 use crossdock_emu_x64::{Alu, Assembler, Cc, Label, Mem, Reg, Rm, Size};
+use rounds::Later;
 
 /// The outcome of lowering an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
