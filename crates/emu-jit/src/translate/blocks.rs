@@ -196,8 +196,8 @@ impl Block {
         self.target.map(of_index)
     }
 
-    /// Whether nothing reads the flags after the block where it leaves the unit for the next block (side 0) or
-    /// for its target (1).
+    /// Whether nothing reads the flags after the block where it leaves the unit for the next block (side 0)
+    /// or for its target (1).
     fn is_dead_outside(&self, side: usize, groups: usize) -> bool {
         !self.outside[side][..groups].contains(&true)
     }
