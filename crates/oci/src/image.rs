@@ -135,12 +135,16 @@ impl Store {
             &bytes,
             DOCUMENT_SIZE_MAX,
         )?;
-        let id = self.write_blob(&bytes)?;
+        let id = Digest::of(&bytes);
         let mut manifest = image.manifest.clone();
         if manifest.config.digest != id {
             manifest.config = Descriptor::of(&manifest.config.media_type, &bytes);
         }
-        Ok(Put { manifest: self.write_manifest(&manifest)?, id })
+        let manifest_bytes = manifest.to_bytes();
+        let manifest = described(&manifest, &manifest_bytes)?;
+        // Both are waited for once.
+        self.write_blobs([(&id, &bytes[..]), (&manifest.digest, &manifest_bytes[..])])?;
+        Ok(Put { manifest, id })
     }
 
     /// Writes a manifest.
@@ -150,9 +154,9 @@ impl Store {
     /// [`StoreError::WouldBeTooLarge`]; those of writing.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<Descriptor> {
         let bytes = manifest.to_bytes();
-        check_size("the manifest of the image", &bytes, MANIFEST_SIZE_MAX)?;
+        let descriptor = described(manifest, &bytes)?;
         self.write_blob(&bytes)?;
-        Ok(Descriptor::of(manifest.media_type.as_deref().unwrap_or(media_type::OCI_MANIFEST), &bytes))
+        Ok(descriptor)
     }
 
     /// Writes an index.
@@ -166,6 +170,12 @@ impl Store {
         self.write_blob(&bytes)?;
         Ok(Descriptor::of(index.media_type.as_deref().unwrap_or(media_type::OCI_INDEX), &bytes))
     }
+}
+
+/// The descriptor of a manifest with these bytes.
+fn described(manifest: &Manifest, bytes: &[u8]) -> Result<Descriptor> {
+    check_size("the manifest of the image", bytes, MANIFEST_SIZE_MAX)?;
+    Ok(Descriptor::of(manifest.media_type.as_deref().unwrap_or(media_type::OCI_MANIFEST), bytes))
 }
 
 fn check_size(what: &'static str, bytes: &[u8], limit: u64) -> Result<()> {

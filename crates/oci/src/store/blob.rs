@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,13 +14,17 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result, StoreError};
 use crate::manifest::{Descriptor, Document};
 use crate::store::Store;
-use crate::store::files::{file_name, open_regular, read_up_to, sync_parent};
+use crate::store::files::{file_name, open_described, read_up_to, sync_parent};
 use crate::store::growing::Growing;
-use crate::store::lease::Use;
+use crate::store::lease::{Guard, Use};
 use crate::store::lock::{self, Mode};
+use crate::store::unsynced;
 
 /// Documents (manifests, indexes, configurations) larger than this, in bytes, are not read into memory.
 pub const DOCUMENT_SIZE_MAX: u64 = 8 * 1024 * 1024;
+
+/// Mode of new files, before the mask of the process.
+const MODE: u32 = 0o666;
 
 /// Files that are open at once while several blobs are written.
 const OPEN_MAX: usize = 64;
@@ -42,6 +47,7 @@ impl Store {
         match path.metadata() {
             // Damage, set aside when the blob comes.
             Ok(meta) if !meta.is_file() => Ok(None),
+            Ok(meta) if unsynced::is_doubtful(&meta) && !self.survived(digest)? => Ok(None),
             Ok(meta) => {
                 guard.hold(&[Use::Blob(digest.clone())])?;
                 Ok(Some(meta.len()))
@@ -58,10 +64,35 @@ impl Store {
 
     fn open_unheld(&self, digest: &Digest) -> Result<(File, u64)> {
         let path = self.blob_path(digest);
-        match open_regular(&path) {
-            Ok(opened) => Ok(opened),
+        match open_described(&path) {
+            Ok((_, meta)) if unsynced::is_doubtful(&meta) && !self.survived(digest)? => {
+                Err(StoreError::MissingBlob(digest.clone()))
+            }
+            Ok((file, meta)) => Ok((file, meta.len())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StoreError::MissingBlob(digest.clone())),
             Err(e) => Err(StoreError::io("open", path, e)),
+        }
+    }
+
+    /// Whether the file of a blob is here, and has not lost anything with the power. Holds nothing.
+    pub(crate) fn is_here(&self, digest: &Digest) -> bool {
+        match self.blob_path(digest).metadata() {
+            Ok(meta) if unsynced::is_doubtful(&meta) => self.survived(digest).unwrap_or(false),
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Compares a blob that was not waited for with its digest. One that lost bytes is set aside, as if it
+    /// had never been here.
+    fn survived(&self, digest: &Digest) -> Result<bool> {
+        let path = self.blob_path(digest);
+        let read = open_described(&path).and_then(|(file, meta)| unsynced::settle(&file, &meta, digest));
+        match read {
+            Ok(None) => Ok(true),
+            Ok(Some(_)) => self.set_aside(&path).map(|()| false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(StoreError::io("read", path, e)),
         }
     }
 
@@ -157,7 +188,8 @@ impl Store {
         Ok(writer.commit(Some(&digest))?.0)
     }
 
-    /// Stores several small blobs, whose digests are given, with one sync of their directory. Each is held.
+    /// Stores several small blobs, whose digests are given, and waits for the disk once for all. Each is
+    /// held.
     ///
     /// # Errors
     ///
@@ -174,32 +206,84 @@ impl Store {
     }
 
     fn write_some_blobs(&self, blobs: &[(&Digest, &[u8])]) -> Result<()> {
-        let mut written = Vec::new();
+        let mut guard = self.lease.guard()?;
+        let new = self.write_absent(&mut guard, blobs, MODE, |file| {
+            // The disk begins with all of them before one is waited for. The advice says that nobody reads
+            // the file soon, and what is not written yet is written at once (posix_fadvise(2)).
+            let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+            Ok(())
+        })?;
+        let Some(last) = new.0.last() else { return Ok(()) };
+        let directory = self.blob_path(last.digest);
+        for Written { file, path, .. } in &new.0 {
+            file.sync_data().context("write", path)?;
+        }
+        self.name(new)?;
+        drop(guard);
+        sync_parent(&directory)
+    }
+
+    /// Stores several small blobs that can be had again, whose digests are given, without waiting for the
+    /// disk. Each is held. A power loss may take them; what it leaves of them is found by their digests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::write_blobs`].
+    pub fn write_blobs_unsynced<'b>(
+        &self,
+        blobs: impl IntoIterator<Item = (&'b Digest, &'b [u8])>,
+    ) -> Result<()> {
+        let mut guard = self.lease.guard()?;
+        let blobs: Vec<_> = blobs.into_iter().collect();
+        for some in blobs.chunks(OPEN_MAX) {
+            let new = self.write_absent(&mut guard, some, unsynced::MODE, unsynced::mark)?;
+            self.name(new)?;
+        }
+        Ok(())
+    }
+
+    /// Writes those of some blobs that are not here to temporary files, which get their names by
+    /// [`Store::name`], and does something with each file. All blobs are compared with their digests, and
+    /// held.
+    fn write_absent<'b>(
+        &self,
+        guard: &mut Guard<'_>,
+        blobs: &[(&'b Digest, &'b [u8])],
+        mode: u32,
+        then: impl Fn(&File) -> io::Result<()>,
+    ) -> Result<New<'b>> {
+        guard.hold(&blobs.iter().map(|(digest, _)| Use::Blob((*digest).clone())).collect::<Vec<_>>())?;
+        let mut new = New(Vec::new());
         for (digest, bytes) in blobs.iter().copied() {
-            if self.blob_size(digest)? == Some(bytes.len() as u64) {
-                continue;
-            }
-            let mut writer = self.blob_writer_with(digest.hasher())?;
-            writer.write_all(bytes).context("write", &writer.path)?;
-            let found = writer.hasher.clone().finish();
+            let mut hasher = digest.hasher();
+            hasher.update(bytes);
+            let found = hasher.finish();
             if found != *digest {
                 return Err(StoreError::DigestMismatch { expected: digest.clone(), found });
             }
-            // The disk begins with all of them before one is waited for. The advice says that nobody reads
-            // the file soon, and what is not written yet is written at once (posix_fadvise(2)).
-            let _ = rustix::fs::fadvise(&writer.file, 0, None, Advice::DontNeed);
-            written.push((digest, writer));
+            let path = self.blob_path(digest);
+            match path.metadata() {
+                Ok(meta) if !meta.is_file() => self.set_aside(&path)?,
+                Ok(meta) if meta.len() == bytes.len() as u64 && self.is_here(digest) => continue,
+                _ => {}
+            }
+            let path = guard.temporary()?;
+            let mut options = File::options();
+            let file = options.write(true).create_new(true).mode(mode).open(&path);
+            new.0.push(Written { digest, file: file.context("create", &path)?, path });
+            let Written { file, path, .. } = new.0.last_mut().expect("just added");
+            file.write_all(bytes).and_then(|()| then(file)).context("write", path)?;
         }
-        for (_, writer) in &written {
-            writer.file.sync_data().context("write", &writer.path)?;
+        Ok(new)
+    }
+
+    /// Gives new files their names as blobs.
+    fn name(&self, mut new: New<'_>) -> Result<()> {
+        for Written { digest, path, .. } in std::mem::take(&mut new.0) {
+            let name = self.blob_path(digest);
+            fs::rename(&path, &name).context("create", name)?;
         }
-        let Some((last, _)) = written.last() else { return Ok(()) };
-        let directory = self.blob_path(last);
-        for (digest, mut writer) in written {
-            self.publish_unsynced(&writer.path, digest, writer.length)?;
-            writer.committed = true;
-        }
-        sync_parent(&directory)
+        Ok(())
     }
 
     /// A writer of a new blob, which is removed on drop unless committed.
@@ -273,7 +357,7 @@ impl Store {
         let mut guard = self.lease.guard()?;
         guard.hold(&[Use::Blob(digest.clone())])?;
         match path.metadata() {
-            Ok(meta) if meta.is_file() && meta.len() == length => {
+            Ok(meta) if meta.is_file() && meta.len() == length && self.is_here(digest) => {
                 fs::remove_file(temporary).context("remove", temporary)?;
                 return Ok(false);
             }
@@ -282,6 +366,24 @@ impl Store {
         }
         fs::rename(temporary, &path).context("create", &path)?;
         Ok(true)
+    }
+}
+
+/// New files on their way to their names. Those that do not get there are removed.
+struct New<'b>(Vec<Written<'b>>);
+
+/// One of them.
+struct Written<'b> {
+    digest: &'b Digest,
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for New<'_> {
+    fn drop(&mut self) {
+        for Written { path, .. } in &self.0 {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

@@ -26,6 +26,19 @@ pub(crate) struct RecordHead {
     pub sum: Digest,
 }
 
+/// The outcome of a build step, see [`Store::cache_put`].
+#[derive(Clone, Debug)]
+pub struct NewRecord {
+    /// Digest of the step's dependencies.
+    pub key: Digest,
+    /// The outcome.
+    pub bytes: Vec<u8>,
+    /// Blobs that are kept as long as the record.
+    pub refs: Vec<Digest>,
+    /// Unpacked layers that are kept as long as the record.
+    pub snapshots: Vec<Digest>,
+}
+
 /// A record larger than this, in bytes, is damaged.
 const RECORD_SIZE_MAX: u64 = 8 * 1024 * 1024;
 
@@ -39,7 +52,7 @@ impl Store {
         let path = self.dir("cache").join(file_name(key));
         let mut guard = self.lease.guard()?;
         let Some((head, bytes)) = read_record(&path)? else { return Ok(None) };
-        if !head.refs.iter().all(|digest| self.blob_path(digest).exists()) {
+        if !head.refs.iter().all(|digest| self.is_here(digest)) {
             return Ok(None);
         }
         let blobs = head.refs.into_iter().map(Use::Blob);
@@ -63,30 +76,44 @@ impl Store {
     /// Records the outcome of a build step. `refs` are blobs and `snapshots` unpacked layers that garbage
     /// collection keeps as long as it keeps the record.
     pub fn cache_put(&self, key: &Digest, bytes: &[u8], refs: &[Digest], snapshots: &[Digest]) -> Result<()> {
-        let blobs = refs.iter().cloned().map(Use::Blob);
-        let uses: Vec<Use> = blobs.chain(snapshots.iter().cloned().map(Use::Snapshot)).collect();
-        self.lease.hold(&uses)?;
-        let head = RecordHead { refs: refs.to_vec(), snapshots: snapshots.to_vec(), sum: Digest::of(bytes) };
-        let mut content = serde_json::to_vec(&head).expect("digests always serialise");
-        content.push(b'\n');
-        content.extend_from_slice(bytes);
-        let temporary = self.lease.temporary()?;
+        let (refs, snapshots) = (refs.to_vec(), snapshots.to_vec());
+        self.cache_put_all(&[NewRecord { key: key.clone(), bytes: bytes.to_vec(), refs, snapshots }])
+    }
+
+    /// Records the outcomes of several build steps.
+    pub fn cache_put_all(&self, records: &[NewRecord]) -> Result<()> {
+        let mut guard = self.lease.guard()?;
+        let blobs = records.iter().flat_map(|record| record.refs.iter().cloned().map(Use::Blob));
+        let snapshots = records.iter().flat_map(|record| record.snapshots.iter().cloned().map(Use::Snapshot));
+        guard.hold(&blobs.chain(snapshots).collect::<Vec<_>>())?;
+        for NewRecord { key, bytes, refs, snapshots } in records {
+            let head =
+                RecordHead { refs: refs.clone(), snapshots: snapshots.clone(), sum: Digest::of(bytes) };
+            let mut content = serde_json::to_vec(&head).expect("digests always serialise");
+            content.push(b'\n');
+            content.extend_from_slice(bytes);
+            self.write_record(key, &content, &guard.temporary()?)?;
+        }
+        Ok(())
+    }
+
+    fn write_record(&self, key: &Digest, content: &[u8], temporary: &Path) -> Result<()> {
         let path = self.dir("cache").join(file_name(key));
         let write = || -> Result<()> {
-            File::create_new(&temporary)
-                .and_then(|mut file| file.write_all(&content))
+            File::create_new(temporary)
+                .and_then(|mut file| file.write_all(content))
                 .context("write", &path)?;
-            match fs::rename(&temporary, &path) {
+            match fs::rename(temporary, &path) {
                 // A directory is no record.
                 Err(e) if e.kind() == io::ErrorKind::IsADirectory => {
                     self.set_aside(&path)?;
-                    fs::rename(&temporary, &path).context("write", &path)
+                    fs::rename(temporary, &path).context("write", &path)
                 }
                 other => other.context("write", &path),
             }
         };
         write().inspect_err(|_| {
-            let _ = fs::remove_file(&temporary);
+            let _ = fs::remove_file(temporary);
         })
     }
 

@@ -1,6 +1,6 @@
 //! Files of the store: read with a limit, replaced as a whole, named by digests.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -19,11 +19,17 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
 /// Opens a regular file of the store and tells its length in bytes; anything else is damage, which is refused
 /// without waiting.
 pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    let (file, meta) = open_described(path)?;
+    Ok((file, meta.len()))
+}
+
+/// The same with all metadata.
+pub(crate) fn open_described(path: &Path) -> io::Result<(File, Metadata)> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
     let meta = file.metadata()?;
     match meta.is_file() {
-        true => Ok((file, meta.len())),
+        true => Ok((file, meta)),
         false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")),
     }
 }

@@ -127,11 +127,7 @@ impl Lease {
 
     /// A name in `tmp/` that collectors leave alone while this handle lives.
     pub(crate) fn temporary(&self) -> Result<PathBuf> {
-        let mut guard = self.guard()?;
-        guard.ensure_file()?;
-        guard.require_writable()?;
-        guard.state.temporaries += 1;
-        Ok(self.root.join("tmp").join(format!("{}.{}", self.id, guard.state.temporaries)))
+        self.guard()?.temporary()
     }
 
     /// Removes the tree when the handle is dropped, unless [`Lease::spare`] is called first.
@@ -162,6 +158,15 @@ impl Guard<'_> {
         }
         self.state.held.extend(new.into_iter().cloned());
         Ok(())
+    }
+
+    /// As [`Lease::temporary`].
+    pub(crate) fn temporary(&mut self) -> Result<PathBuf> {
+        self.ensure_file()?;
+        self.require_writable()?;
+        self.state.temporaries += 1;
+        let name = format!("{}.{}", self.lease.id, self.state.temporaries);
+        Ok(self.lease.root.join("tmp").join(name))
     }
 
     fn require_writable(&self) -> Result<()> {

@@ -14,7 +14,8 @@ pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod snapshot;
 pub(crate) mod tree_id;
-pub(crate) mod untagged;
+pub(crate) mod unsynced;
+mod untagged;
 pub(crate) mod volume;
 
 use std::fmt;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use blob::{BlobReader, BlobWriter, DOCUMENT_SIZE_MAX, Ingest, Partial, WriteBehind};
-pub use cache::{CacheMount, Sharing};
+pub use cache::{CacheMount, NewRecord, Sharing};
 pub use gc::{CacheUsage, DiskUsage, GcOptions, GcReport, Usage};
 pub use growing::{FOLLOWED_FROM, Follow, Growing, Growth};
 pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};

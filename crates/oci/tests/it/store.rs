@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use crossdock_oci::store::{GcOptions, ImageEntry, Ingest};
 use crossdock_oci::{Digest, Reference, Store, StoreError};
@@ -62,6 +64,53 @@ fn many_small_blobs_are_written_together() {
     assert!(matches!(error, StoreError::DigestMismatch { .. }), "{error}");
     assert!(!store.contains(&wrong).expect("looked up"));
     assert!(files_in(&store, "tmp").is_empty());
+}
+
+#[test]
+fn blobs_that_were_not_waited_for_are_compared_in_a_later_boot() {
+    let store = TempStore::new();
+    let blobs: [&[u8]; 3] = [b"whole", b"torn", b"of this boot"];
+    let [whole, torn, young] = blobs.map(Digest::of);
+    let write = || {
+        let digests = [&whole, &torn, &young];
+        store.write_blobs_unsynced(digests.into_iter().zip(blobs)).expect("written");
+    };
+    write();
+    assert!(files_in(&store, "tmp").is_empty());
+    let mode = |digest: &Digest| {
+        let meta = store.blob_path(digest).metadata().expect("it is there");
+        meta.permissions().mode() & 0o7777
+    };
+    assert_eq!([&whole, &torn, &young].map(|digest| mode(digest) & 0o1000), [0o1000; 3]);
+    store.cache_put(&Digest::of(b"step"), b"outcome", std::slice::from_ref(&torn), &[]).expect("recorded");
+    // In the same boot nobody reads them for that: what is wrong shows when they are read.
+    let time = fs::metadata(store.blob_path(&young)).and_then(|meta| meta.modified()).expect("a time");
+    fs::write(store.blob_path(&young), b"of this b00t").expect("damaged");
+    let file = fs::File::options().write(true).open(store.blob_path(&young)).expect("opened");
+    file.set_times(fs::FileTimes::new().set_modified(time)).expect("set");
+    assert!(store.contains(&young).expect("looked up"));
+    assert!(matches!(store.read_blob(&young), Err(StoreError::CorruptBlob { .. })));
+    // As another boot would have left them; one lost its bytes with the power.
+    fs::write(store.blob_path(&torn), b"t0rn").expect("damaged");
+    for digest in [&whole, &torn] {
+        let file = fs::File::options().write(true).open(store.blob_path(digest)).expect("opened");
+        let time = file.metadata().and_then(|meta| meta.modified()).expect("a time");
+        file.set_times(fs::FileTimes::new().set_modified(time + Duration::from_nanos(1))).expect("set");
+    }
+    assert!(store.cache_get(&Digest::of(b"step")).expect("looked up").is_none());
+    assert!(!store.contains(&torn).expect("looked up"));
+    assert!(matches!(store.read_blob(&torn), Err(StoreError::MissingBlob(_))));
+    assert!(matches!(store.open_blob(&torn), Err(StoreError::MissingBlob(_))));
+    assert_eq!(files_in(&store, "corrupt").len(), 2);
+    assert!(store.contains(&whole).expect("looked up"));
+    assert_eq!(mode(&whole) & 0o1000, 0, "what was compared once is on the disk");
+    assert_eq!(store.read_blob(&whole).expect("read"), b"whole");
+    write();
+    for (digest, bytes) in [&whole, &torn, &young].into_iter().zip(blobs) {
+        assert_eq!(store.read_blob(digest).expect("read"), bytes);
+    }
+    let mismatch = store.write_blobs_unsynced([(&torn, &b"other"[..])]).expect_err("another digest");
+    assert!(matches!(mismatch, StoreError::DigestMismatch { .. }), "{mismatch}");
 }
 
 #[test]
