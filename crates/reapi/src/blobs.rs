@@ -113,6 +113,7 @@ impl Client {
         let is_new =
             |blob: &&Blob| matches!(blob.content, Content::Bytes(_)) && blob.digest.size() <= small_max;
         let (new, asked): (Vec<&Blob>, Vec<&Blob>) = known.values().copied().partition(is_new);
+        self.drive();
         self.wait(async {
             let send_others = async {
                 let digests: Vec<Digest> = asked.iter().map(|blob| blob.digest.clone()).collect();

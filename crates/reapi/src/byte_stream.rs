@@ -126,6 +126,7 @@ impl Client {
         let resource = format!("{}{kind}/{digest}", self.prefix());
         let mut received = Received { sink, hasher: Hasher::sha256(), size: 0, size_max: digest.size() };
         let corrupt = |problem: String| FarmError::Corrupt { digest: digest.clone(), problem };
+        self.drive();
         self.wait(async {
             let mut attempt = 0;
             loop {

@@ -162,8 +162,13 @@ async fn dialled(dial: Dial) -> io::Result<TokioIo<Pipes>> {
 /// Connects to the first address that answers.
 async fn connect(address: Address) -> io::Result<TokioIo<TcpStream>> {
     let (host, port) = (address.host.clone(), address.port);
-    let look_up = move || ResolverFiles::default().addresses(&host, Instant::now() + CONNECT_TIME);
-    let addresses = tokio::task::spawn_blocking(look_up).await.map_err(io::Error::other)??;
+    let addresses = match host.trim_matches(['[', ']']).parse() {
+        Ok(address) => vec![address],
+        Err(_) => {
+            let look_up = move || ResolverFiles::default().addresses(&host, Instant::now() + CONNECT_TIME);
+            tokio::task::spawn_blocking(look_up).await.map_err(io::Error::other)??
+        }
+    };
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", address.host));
     for ip in addresses {
         match TcpStream::connect((ip, port)).await {

@@ -1,12 +1,13 @@
 //! The client: a connection, what the server can do, and requests that are repeated.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::build::bazel::remote::execution::v2::capabilities_client::CapabilitiesClient;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tonic::{Code, Request, Response, Status};
 
 use crate::Result;
@@ -34,8 +35,10 @@ pub struct Client {
     pub(crate) sending: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Names of the executions under way.
     pub(crate) operations: Mutex<BTreeSet<String>>,
+    /// Ends the thread that drives the connection, if there is one.
+    driver: OnceLock<Option<oneshot::Sender<()>>>,
     /// Drives the connection. Dropped last.
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -54,7 +57,8 @@ impl Client {
 
     /// The same, and does something else on the connection meanwhile.
     pub(crate) fn connect_and(settings: Settings, other: impl AsyncFnOnce(&Client)) -> Result<Client> {
-        let started = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        // Answers are taken by the thread that waits for them, see [`Client::drive`].
+        let started = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = started.map_err(|e| FarmError::io("start threads for the farm", e))?;
         let connection = {
             let _inside = runtime.enter();
@@ -66,7 +70,8 @@ impl Client {
             connection,
             sending: Mutex::default(),
             operations: Mutex::default(),
-            runtime,
+            driver: OnceLock::new(),
+            runtime: Arc::new(runtime),
         };
         // Nothing is lost yet by going on without the farm.
         let retries = client.settings.retries;
@@ -106,6 +111,19 @@ impl Client {
         let mut request = Request::new(message);
         request.set_timeout(self.settings.patience);
         request
+    }
+
+    /// Lets a thread of its own drive the connection from now on. A few answers come sooner without: each
+    /// would wake that thread, and that one the thread which waits. What is long comes sooner with it: bytes
+    /// are received while those before are hashed and written.
+    pub(crate) fn drive(&self) {
+        self.driver.get_or_init(|| {
+            let (end, ended) = oneshot::channel::<()>();
+            let runtime = self.runtime.clone();
+            let drive = move || drop(runtime.block_on(ended));
+            // Without it, threads that wait do all the work.
+            std::thread::Builder::new().name("farm".to_string()).spawn(drive).ok().map(|_| end)
+        });
     }
 
     /// Waits for the end of something asynchronous.

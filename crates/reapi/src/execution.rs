@@ -86,6 +86,7 @@ impl Client {
     /// properties, [`FarmError::Stopped`], and what the server reports.
     pub fn execute(&self, action: &Digest, policy: &mut Policy<'_>) -> Result<Execution> {
         let mut name = None;
+        self.drive();
         let result = self.wait(self.run(action, policy, &mut name));
         // Unless somebody has cancelled everything meanwhile.
         if let Some(name) = name.filter(|name| lock(&self.operations).remove(name)) {
