@@ -27,7 +27,7 @@ pub use event::{Event, Events, Miss, Silent, StepId, StepInfo, Wait};
 pub use git::{without_password, without_passwords};
 pub use result::{Built, BuiltImage, Made, MadeImage, Scans};
 pub use secrets::{Given, Secret, Secrets};
-pub use solver::environment::{Elsewhere, Environment, Farm, Images, MadeHere};
+pub use solver::environment::{Chain, Elsewhere, Environment, Farm, Images, MadeHere};
 pub use solver::flights::Shared;
 pub use solver::layer::{Base, Layer, Packed, Record};
 pub use solver::stop::{LayerSink, Stop};

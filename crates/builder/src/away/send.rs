@@ -12,17 +12,22 @@ use rustix::fs::FileType;
 use crate::away::order::{Files, Meta, Order, OrderMount, OrderMountKind, Package};
 use crate::command::execute::Command;
 use crate::command::mounts::{Bound, Prepared, PreparedMount};
+use crate::devices::Device;
 use crate::error::ErrorKind;
 use crate::solver::engine::Engine;
 use crate::solver::layer::{Layer, Packed};
 
 /// Whether a command may be executed elsewhere: it has no rights, secrets, devices or directories of this
 /// machine.
-pub(crate) fn may_leave(engine: &Engine<'_>, command: &Command<'_>, mounts: &[PreparedMount]) -> bool {
+pub(crate) fn may_leave(
+    engine: &Engine<'_>,
+    (is_insecure, devices): (bool, &[Device]),
+    mounts: &[PreparedMount],
+) -> bool {
     let is_of_here =
         |mount: &PreparedMount| matches!(mount.what, Prepared::Secret { .. } | Prepared::Agent { .. });
-    !command.insecure
-        && command.devices.is_empty()
+    !is_insecure
+        && devices.is_empty()
         && engine.settings.steps.mounts.is_empty()
         && engine.settings.steps.devices.is_empty()
         && !mounts.iter().any(is_of_here)

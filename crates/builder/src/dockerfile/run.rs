@@ -107,7 +107,7 @@ impl StageRun<'_, '_, '_> {
         let package = || package(engine, &command, &platform, &layers, &mounts);
         let shown_command = shown_args(&args);
         let leave = Leave { name: &title, command: &shown_command, platform: &platform, package: &package };
-        let reach = match may_leave(engine, &command, &mounts) {
+        let reach = match may_leave(engine, (insecure, devices), &mounts) {
             true => Reach::Away(&leave),
             false => Reach::Here,
         };
@@ -126,25 +126,38 @@ impl StageRun<'_, '_, '_> {
         DeviceRequest::parse(&expanded).map_err(wrong)
     }
 
-    /// The key of a RUN instruction that is looked at before its turn; `None` if that takes files of another
-    /// stage or the context, or a device.
-    pub(super) fn run_key_ahead(&self, run: &Run, lines: Lines) -> Result<Option<Digest>, BuildError> {
-        if !run.devices.is_empty() {
-            return Ok(None);
-        }
-        let mut key = self.run_key(&self.words(run, lines)?);
+    /// The key of a RUN instruction that is looked at before its turn, and whether it may be executed
+    /// elsewhere; `None` if that takes files of another stage or the context, or a device.
+    pub(super) fn run_key_ahead(
+        &self,
+        run: &Run,
+        lines: Lines,
+    ) -> Result<Option<(Digest, bool)>, BuildError> {
+        let Some(mounts) = self.mounts_ahead(run) else { return Ok(None) };
+        let words = self.words(run, lines)?;
+        let mut key = self.run_key(&words);
         let mut kept = Kept::default();
-        for text in &run.mounts {
-            let Ok(mount) = mount::parse(&self.expand(text, lines)?) else { return Ok(None) };
-            let is_cache_of =
-                matches!(mount.kind, MountKind::Bind { .. } | MountKind::Cache { from: Some(_), .. });
-            if is_cache_of || mount.for_user {
-                return Ok(None);
-            }
+        let mut prepared = Vec::new();
+        for (text, mount) in run.mounts.iter().zip(&mounts) {
             key.part(format!("--mount={text}"));
-            self.prepare(&mount, &mut key, &mut kept, lines)?;
+            prepared.push(self.prepare(mount, &mut key, &mut kept, lines)?);
         }
-        Ok(Some(self.engine.timed(key).0))
+        let may_leave = may_leave(self.engine, (words.insecure, &[]), &prepared);
+        Ok(Some((self.engine.timed(key).0, may_leave)))
+    }
+
+    /// The mounts of a RUN instruction whose key can be told before its turn.
+    pub(super) fn mounts_ahead(&self, run: &Run) -> Option<Vec<Mount>> {
+        let needs_files = |mount: &Mount| {
+            let is_of_files =
+                matches!(mount.kind, MountKind::Bind { .. } | MountKind::Cache { from: Some(_), .. });
+            is_of_files || mount.for_user
+        };
+        let mount = |text: &String| {
+            let expanded = self.state.scope.expand(text, &self.state.env).ok()?;
+            mount::parse(&expanded.text).ok().filter(|mount| !needs_files(mount))
+        };
+        if run.devices.is_empty() { run.mounts.iter().map(mount).collect() } else { None }
     }
 
     fn words(&self, run: &Run, lines: Lines) -> Result<Words, BuildError> {

@@ -20,14 +20,15 @@ use super::state::{State, Weight};
 use crate::error::{BuildError, ErrorKind, shell_error};
 use crate::event::{Event, StepId, StepInfo, Wait};
 use crate::solver::engine::{Engine, How, Reach};
+use crate::solver::environment::Chain;
 use crate::solver::key::{Key, Part};
 use crate::solver::layer::{Base, MakeLater};
 
 /// The shell of the shell form without SHELL.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
-/// Steps that a farm is asked for at once.
-const KEYS_AHEAD_MAX: usize = 100;
+/// Steps whose keys are told before their turn.
+const KEYS_AHEAD_MAX: usize = 500;
 
 /// A step that makes a layer.
 pub(crate) struct Step<'a> {
@@ -71,6 +72,8 @@ pub(crate) struct StageRun<'scope, 'env, 'a> {
     is_ahead: bool,
     /// The steps that the announced one depends on.
     inputs: RefCell<Vec<StepId>>,
+    /// Keys of the steps so far of the chain that this step is of, see [`Chain`].
+    chain: Vec<Digest>,
     pub state: State,
 }
 
@@ -147,6 +150,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             next: 0,
             is_ahead: false,
             inputs: RefCell::default(),
+            chain: Vec::new(),
             state: State {
                 digest: Digest::of(b""),
                 layers: Vec::new(),
@@ -304,6 +308,9 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), BuildError> {
         let lines = instruction.lines;
         self.engine.check_cancelled().map_err(|e| e.at(lines))?;
+        if self.engine.env.farm.is_some() && !self.is_told_ahead(&instruction.kind) {
+            self.chain.clear();
+        }
         match &instruction.kind {
             Kind::Run(run) => return self.run_step(run, instruction),
             Kind::Copy(transfer) => return self.copy_step(transfer, instruction, false),
@@ -345,16 +352,36 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
 
     /// Asks a farm for the step with this key and for those that follow, if the store does not know it: they
     /// are then answered together, rather than one after the other.
-    pub(super) fn ask_ahead(&self, key: &Digest) {
+    pub(super) fn ask_ahead(&mut self, key: &Digest) {
         let Some(farm) = self.engine.env.farm.filter(|_| self.use_cache) else { return };
-        if !self.engine.env.store.cache_has(key) && !farm.is_asked(key) {
-            let are_wanted = self.plan.is_in_image((self.index, self.target));
-            farm.ask(self.engine.env, &self.keys_ahead(key), are_wanted);
+        self.chain.push(key.clone());
+        let store = self.engine.env.store;
+        if self.engine.is_done(key) || store.cache_has(key) || farm.is_asked(key) {
+            return;
+        }
+        let ahead = self.keys_ahead(key);
+        let unknown = ahead.iter().filter(|key| !store.cache_has(key));
+        let keys: Vec<Digest> = std::iter::once(key).chain(unknown).cloned().collect();
+        let chain = [&self.chain[..], &ahead].concat();
+        let last = chain.last().expect("one was added above");
+        let are_wanted = self.plan.is_in_image((self.index, self.target));
+        farm.ask(self.engine.env, Chain { keys: &keys, last, are_wanted });
+        self.engine.note_chain(chain);
+    }
+
+    /// Whether the key of an instruction can be told before its turn: not if it takes files of another stage
+    /// or the context, or a device.
+    fn is_told_ahead(&self, kind: &Kind) -> bool {
+        match kind {
+            Kind::Copy(_) | Kind::Add(_) => false,
+            Kind::Run(run) => self.mounts_ahead(run).is_some(),
+            _ => true,
         }
     }
 
-    /// The keys of the step with this key and of the RUN and WORKDIR instructions after it, as far as they
-    /// can be told without a result: each has another key if one before it was renewed.
+    /// The keys of the RUN and WORKDIR instructions after the step with this key that may be executed
+    /// elsewhere, as far as keys can be told without a result: each has another key if one before it was
+    /// renewed.
     fn keys_ahead(&self, key: &Digest) -> Vec<Digest> {
         let instructions = &self.plan.file.stages[self.index].instructions[self.next..];
         let mut ahead = StageRun {
@@ -374,19 +401,20 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
             next: 0,
             is_ahead: true,
             inputs: RefCell::default(),
+            chain: Vec::new(),
             state: self.state.clone(),
         };
         ahead.state.digest = key.clone();
-        let mut keys = vec![key.clone()];
+        let mut keys = Vec::new();
         for instruction in instructions {
             if keys.len() == KEYS_AHEAD_MAX {
                 break;
             }
             let lines = instruction.lines;
             // What is wrong is told when its turn comes.
-            let Ok(Some(key)) = (match &instruction.kind {
+            let Ok(Some((key, may_leave))) = (match &instruction.kind {
                 Kind::Run(run) => ahead.run_key_ahead(run, lines),
-                Kind::Workdir(path) => ahead.workdir_key_ahead(path, lines),
+                Kind::Workdir(path) => ahead.workdir_key_ahead(path, lines).map(|key| Some((key, true))),
                 Kind::Copy(_) | Kind::Add(_) => Ok(None),
                 kind => match ahead.metadata(kind, lines) {
                     Ok(_) => continue,
@@ -396,7 +424,7 @@ impl<'scope, 'env, 'a> StageRun<'scope, 'env, 'a> {
                 break;
             };
             ahead.state.digest = key.clone();
-            if !self.engine.env.store.cache_has(&key) {
+            if may_leave {
                 keys.push(key);
             }
         }

@@ -91,12 +91,17 @@ pub(crate) fn run(
         // If this fails, the next build just reads the files again.
         let _ = cache.save();
     }
+    let noted = plan.engine.write_notes();
     if let Some(farm) = env.farm {
+        if !env.stop.is_set() {
+            plan.engine.share_chains(farm);
+        }
         farm.settle(env);
     }
     if let Some(error) = plan.engine.failure() {
         return Err(error);
     }
+    noted?;
     let results: Result<_, _> =
         (0..request.settings.platforms.len()).map(|platform| of_platform(&plan, platform)).collect();
     Ok((results?, plan.engine.steps_made()))

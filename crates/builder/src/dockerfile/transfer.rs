@@ -530,10 +530,10 @@ impl StageRun<'_, '_, '_> {
     }
 
     /// The key of a WORKDIR instruction that is looked at before its turn.
-    pub fn workdir_key_ahead(&mut self, path: &str, lines: Lines) -> Result<Option<Digest>, BuildError> {
+    pub fn workdir_key_ahead(&mut self, path: &str, lines: Lines) -> Result<Digest, BuildError> {
         let path = self.expand(path, lines)?;
         let (key, ..) = self.workdir_key(&path);
-        Ok(Some(self.engine.timed(key).0))
+        Ok(self.engine.timed(key).0)
     }
 
     /// Changes the working directory; returns the step's key, the directory and the user.

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use crossdock_oci::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::solver::layer::Record;
+use crate::solver::layer::{Record, StepResult};
 
 /// Steps and their results, as exported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,21 @@ pub struct CachedStep {
     /// Result of the step.
     #[serde(flatten)]
     pub record: Record,
+}
+
+impl CachedStep {
+    /// A step with its result, once its layer is packed. `None` if it cannot be had.
+    pub(crate) fn of(key: &Digest, result: &StepResult) -> Option<CachedStep> {
+        let layer = result.layer.as_ref().map(|layer| layer.packed.wait()).transpose().ok()?;
+        let (created, renewal) = (result.created.clone(), result.renewal.clone());
+        Some(CachedStep { key: key.clone(), record: Record { layer, created, renewal } })
+    }
+
+    /// The same without waiting: `None` if the layer is not packed, or not fetched.
+    pub(crate) fn of_here(key: &Digest, result: &StepResult) -> Option<CachedStep> {
+        let is_here = result.layer.as_ref().is_none_or(|layer| layer.packed.is_kept());
+        if is_here { CachedStep::of(key, result) } else { None }
+    }
 }
 
 impl StepCache {

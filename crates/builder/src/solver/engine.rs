@@ -23,7 +23,7 @@ use crate::solver::flights::{Flights, Promise, SharedFlight, Slots};
 use crate::solver::key::{Key, Part, differences};
 use crate::solver::layer::{Layer, MakeLater, Record, StepResult};
 use crate::solver::packing::{Packers, Packing, remember};
-use crate::solver::recorded::{Place, Recorded, note, pack_kept, recorded};
+use crate::solver::recorded::{Place, Recorded, Together, note, pack_kept, recorded};
 use crate::solver::settings::Settings;
 use crate::solver::view::View;
 
@@ -56,6 +56,10 @@ pub(crate) struct Engine<'a> {
     flights: Flights<Digest>,
     done: Mutex<HashMap<Digest, StepResult>>,
     quick: Mutex<BTreeMap<Digest, Digest>>,
+    /// Chains that a farm was asked for: the keys of their steps, by the last one.
+    chains: Mutex<BTreeMap<Digest, Vec<Digest>>>,
+    /// Notes of steps that other machines have executed.
+    notes: Together,
     /// Emulators for the platforms of the build, found when the first command needs them.
     emulators: OnceLock<Vec<Emulator>>,
     failure: Mutex<Option<BuildError>>,
@@ -138,6 +142,8 @@ impl<'a> Engine<'a> {
             flights: Flights::new(),
             done: Mutex::default(),
             quick: Mutex::default(),
+            chains: Mutex::default(),
+            notes: Together::new(),
             emulators: OnceLock::new(),
             failure: Mutex::default(),
             views: Mutex::default(),
@@ -224,7 +230,9 @@ impl<'a> Engine<'a> {
             let Some(_flight) = self.flights.board(key) else { continue };
             let Some(shared) = self.board_shared(key, step)? else { continue };
             // Another thread may have finished the step between the look-up and boarding.
-            if let Some(found) = found()? {
+            if (self.is_done(key) || self.env.store.cache_has(key))
+                && let Some(found) = found()?
+            {
                 return Ok(found);
             }
             // What is shared under another digest was asked for before its key was known.
@@ -371,6 +379,37 @@ impl<'a> Engine<'a> {
         Ok(taken.flatten().is_some())
     }
 
+    /// Whether this build has the result of a step.
+    pub fn is_done(&self, key: &Digest) -> bool {
+        lock(&self.done).contains_key(key)
+    }
+
+    /// Notes the keys of a chain that a farm was asked for, to share their results in the end.
+    pub fn note_chain(&self, keys: Vec<Digest>) {
+        if let Some(last) = keys.last() {
+            lock(&self.chains).entry(last.clone()).or_insert(keys);
+        }
+    }
+
+    /// Writes the notes of steps that other machines have executed, for use after all threads have ended.
+    pub fn write_notes(&self) -> Result<(), ErrorKind> {
+        self.notes.write(self.env.store)
+    }
+
+    /// Shares the chains that the farm was asked for. For use after all threads have ended: what is not here
+    /// by then is not shared.
+    pub fn share_chains(&self, farm: &dyn Farm) {
+        for (last, keys) in std::mem::take(&mut *lock(&self.chains)) {
+            let done = lock(&self.done);
+            let known = keys.iter().filter_map(|key| Some((key, done.get(key)?)));
+            // A renewed step is not what others mean by its key.
+            let known = known.filter(|(_, result)| result.renewal.is_none());
+            let steps = known.filter_map(|(key, result)| CachedStep::of_here(key, result)).collect();
+            drop(done);
+            farm.share_chain(self.env, &last, steps);
+        }
+    }
+
     /// Shares the result of a step that was executed here, in the background.
     fn share_later<'scope>(
         &'scope self,
@@ -409,14 +448,14 @@ impl<'a> Engine<'a> {
         is_wanted: bool,
     ) -> Result<Option<StepResult>, ErrorKind> {
         let store = self.env.store;
-        let Elsewhere { record, fetch } = made;
+        let Elsewhere { record, fetch, is_here } = made;
         // Keys of later steps depend on a renewal, so it has to be certain.
         if self.attempt.is_wary || record.renewal.is_some() {
             return self.take_over_warily(key, record, &*fetch);
         }
         let created = record.created.clone();
         let Some(announced) = record.layer.clone() else {
-            remember(store, key, &record)?;
+            self.notes.note(store, key, &record.into())?;
             // There is nothing to verify, and others may be told.
             self.fetchers.fetch_later(threads, 0, Box::new(move || drop(fetch())));
             let result = StepResult { layer: None, created, renewal: None };
@@ -425,14 +464,16 @@ impl<'a> Engine<'a> {
         };
         let promise = {
             let (store, key, announced) = (store.clone(), key.clone(), announced.clone());
-            let lost = self.attempt.lost.clone();
+            let (lost, notes) = (self.attempt.lost.clone(), self.notes.clone());
             Arc::new(Promise::later(move || {
                 fetch().inspect_err(|reason| lock(&lost).push(reason.clone()))?;
-                remember(&store, &key, &record).map_err(|e| e.to_string())?;
+                notes.note(&store, &key, &record.clone().into()).map_err(|e| e.to_string())?;
                 Ok(announced.clone())
             }))
         };
-        if is_wanted {
+        if is_here {
+            let _ = promise.wait();
+        } else if is_wanted {
             let (promise, stop) = (promise.clone(), self.env.stop.clone());
             // A build that ends needs nothing more.
             let fetch = move || {
@@ -601,14 +642,9 @@ impl<'a> Engine<'a> {
     /// packed. Layers that only other machines have are fetched, unless nobody needs the steps: then their
     /// steps are left out.
     pub fn steps_made(&self) -> StepCache {
-        let is_here = |layer: &Layer| self.settings.needs_steps || layer.packed.is_kept();
-        let made = |(key, result): (&Digest, &StepResult)| {
-            if !result.layer.as_ref().is_none_or(is_here) {
-                return None;
-            }
-            let layer = result.layer.as_ref().map(|layer| layer.packed.wait()).transpose().ok()?;
-            let (created, renewal) = (result.created.clone(), result.renewal.clone());
-            Some(CachedStep { key: key.clone(), record: Record { layer, created, renewal } })
+        let made = |(key, result): (&Digest, &StepResult)| match self.settings.needs_steps {
+            true => CachedStep::of(key, result),
+            false => CachedStep::of_here(key, result),
         };
         let mut steps: Vec<CachedStep> = lock(&self.done).iter().filter_map(made).collect();
         steps.sort_by(|a, b| a.key.cmp(&b.key));

@@ -13,7 +13,7 @@ use crate::event::{Events, StepId};
 use crate::failed::FirstFailed;
 use crate::git::GitSource;
 use crate::secrets::Secrets;
-use crate::solver::cache::Imported;
+use crate::solver::cache::{CachedStep, Imported};
 use crate::solver::flights::Shared;
 use crate::solver::layer::Record;
 use crate::solver::stop::{LayerSink, Stop};
@@ -85,6 +85,8 @@ pub struct Elsewhere {
     /// Brings the layer into the store, and verifies it: what the store then has under the record's names is
     /// that. The error ends a sentence.
     pub fetch: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Whether that has been done already, so that it takes no time.
+    pub is_here: bool,
 }
 
 /// The result of a step that was executed here, for other machines.
@@ -99,11 +101,22 @@ pub struct MadeHere<'a> {
     pub is_sent: bool,
 }
 
+/// Consecutive steps whose keys can be told before their results: a chain.
+pub struct Chain<'a> {
+    /// The keys of those that are not known here, in their order.
+    pub keys: &'a [Digest],
+    /// The key of the last step, known here or not. It depends on all keys before it, so it names the chain
+    /// on every machine, wherever in it that machine begins to ask.
+    pub last: &'a Digest,
+    /// Whether layers will be fetched.
+    pub are_wanted: bool,
+}
+
 /// Other machines that execute commands.
 pub trait Farm: Send + Sync {
     /// Asks for the results of steps that will most likely be looked up next, all at once and without
-    /// waiting. Whether layers `are_wanted` is whether they will be fetched.
-    fn ask(&self, env: &Environment<'_>, keys: &[Digest], are_wanted: bool);
+    /// waiting.
+    fn ask(&self, env: &Environment<'_>, chain: Chain<'_>);
 
     /// Whether the result of the step with this key was asked for a moment ago.
     fn is_asked(&self, key: &Digest) -> bool;
@@ -130,6 +143,10 @@ pub trait Farm: Send + Sync {
 
     /// Shares a result. What goes wrong is told at the end.
     fn share(&self, env: &Environment<'_>, made: MadeHere<'_>);
+
+    /// Shares the results of a chain that was asked for, as far as they are known here now, under the key of
+    /// its last step. Layers are not sent for it. What goes wrong is told at the end.
+    fn share_chain(&self, env: &Environment<'_>, last: &Digest, steps: Vec<CachedStep>);
 
     /// Ends what was begun in the background, and tells what went wrong. Called when nothing is fetched any
     /// more.

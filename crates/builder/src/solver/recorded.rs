@@ -1,6 +1,8 @@
 //! What the store notes of a step: when it was executed, and where its layer is.
 
-use crossdock_oci::store::{LayerOptions, Store};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossdock_oci::store::{LayerOptions, NewRecord, Store};
 use crossdock_oci::{Digest, error::StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -55,15 +57,49 @@ pub(crate) fn recorded(store: &Store, key: &Digest) -> Result<Option<Recorded>, 
 
 /// Notes a step.
 pub(crate) fn note(store: &Store, key: &Digest, recorded: &Recorded) -> Result<(), ErrorKind> {
+    Ok(store.cache_put_all(&[record_of(key, recorded)])?)
+}
+
+fn record_of(key: &Digest, recorded: &Recorded) -> NewRecord {
     let bytes = serde_json::to_vec(recorded).expect("string keys always serialise");
-    let (blobs, snapshots) = match &recorded.layer {
+    let (refs, snapshots) = match &recorded.layer {
         Some(Place::Packed { packed, .. }) => {
             (vec![packed.descriptor.digest.clone()], vec![packed.diff_id.clone()])
         }
         Some(Place::Kept { kept }) => (Vec::new(), vec![kept.clone()]),
         Some(Place::PutOff { .. }) | None => (Vec::new(), Vec::new()),
     };
-    Ok(store.cache_put(key, &bytes, &blobs, &snapshots)?)
+    NewRecord { key: key.clone(), bytes, refs, snapshots }
+}
+
+/// Notes of steps of other machines, which are written together. A build that is killed before loses them,
+/// and the next one asks again.
+#[derive(Clone)]
+pub(crate) struct Together(Arc<Mutex<Option<Vec<NewRecord>>>>);
+
+impl Together {
+    /// Waits for notes.
+    pub fn new() -> Together {
+        Together(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+
+    /// Notes a step, whose layer is verified and in the store: with the others, or at once after them.
+    pub fn note(&self, store: &Store, key: &Digest, recorded: &Recorded) -> Result<(), ErrorKind> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(waiting) => waiting.push(record_of(key, recorded)),
+            None => note(store, key, recorded)?,
+        }
+        Ok(())
+    }
+
+    /// Writes what waits. From now on nothing does.
+    pub fn write(&self, store: &Store) -> Result<(), ErrorKind> {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match waiting.filter(|waiting| !waiting.is_empty()) {
+            Some(waiting) => Ok(store.cache_put_all(&waiting)?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Packs the layer of a step whose tree was kept, unless that was done meanwhile, and notes it.

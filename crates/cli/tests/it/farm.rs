@@ -199,8 +199,8 @@ fn a_farm_makes_the_same_image() {
     built.ok();
     let there = requests(&farm);
     assert_eq!(there["Execute"], 6, "{there:?}");
-    // WORKDIR has a result, too, and so has COPY, whose layer got there as an input.
-    assert_eq!(there["UpdateActionResult"], 8, "{there:?}");
+    // WORKDIR has a result, too, and so has COPY, whose layer got there as an input; one is of a chain.
+    assert_eq!(there["UpdateActionResult"], 9, "{there:?}");
     let of_farm = digest(&world, "t");
 
     let here = World::with_base();
@@ -210,7 +210,8 @@ fn a_farm_makes_the_same_image() {
     assert_eq!(of_farm, digest(&here, "t"));
     assert_eq!(farm.take_requests().len(), 0);
 
-    // Another machine, whose checkout has other times: one request for each step, and the layers.
+    // Another machine, whose checkout has other times: one request for each step but those of the chain,
+    // which are two, and the layers.
     let second = World::with_base();
     second.file("d/a", "A").file_mode("d/b", "B", 0o750).file("d/c/d", "D");
     let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
@@ -220,7 +221,7 @@ fn a_farm_makes_the_same_image() {
     assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
     let found = requests(&farm);
     assert_eq!(found.keys().collect::<Vec<_>>(), ["BatchReadBlobs", "GetActionResult"], "{found:?}");
-    assert_eq!(found["GetActionResult"], 8);
+    assert_eq!(found["GetActionResult"], 5, "{found:?}");
     second.validate();
     // What is known here asks nobody.
     assert_eq!(build(&second, &farm, DOCKERFILE, &more).executed(), [""; 0]);
@@ -244,13 +245,159 @@ fn known_steps_are_asked_for_together_and_not_unpacked() {
     let built = second.build(&dockerfile, &args);
     assert_eq!(built.executed(), [""; 0], "{}", built.err);
     built.ok();
-    assert_eq!(requests(&farm)["GetActionResult"], 10);
-    assert!(farm.most_at_once("GetActionResult") >= 10, "{}", farm.most_at_once("GetActionResult"));
+    let asked = requests(&farm);
+    assert_eq!(asked, BTreeMap::from([("GetActionResult".to_string(), 2)]), "small layers come along");
     assert_eq!(unpacked(), before, "nothing is unpacked, not even the base image");
     // Now somebody reads the files.
     build(&second, &farm, &dockerfile, &[]).ok();
     assert_eq!(second.sh("t", "cat /1 /8 /w/last"), "1\n8\nlast\n");
     assert_eq!(digest(&world, "t"), digest(&second, "t"));
+    // Who has changed a step asks for all others at once, when the chain is not known.
+    let third = World::with_base();
+    let changed = dockerfile.replace("echo 8", "echo eight");
+    build(&third, &farm, &changed, &["--farm-property", "linux/amd64:ISA=x86-64"]).ok();
+    let asked = requests(&farm);
+    assert_eq!((asked["GetActionResult"], asked["Execute"]), (11, 2), "{asked:?}");
+    assert!(farm.most_at_once("GetActionResult") >= 9, "{}", farm.most_at_once("GetActionResult"));
+}
+
+/// What a farm knows of chains: their texts.
+fn chains(farm: &TestFarm) -> Vec<Vec<u8>> {
+    let texts = std::cell::RefCell::new(Vec::new());
+    farm.change_results(|result| {
+        if result.stdout_raw.starts_with(b"[{") {
+            texts.borrow_mut().push(result.stdout_raw.clone());
+        }
+    });
+    texts.into_inner()
+}
+
+/// Replaces the text of each chain.
+fn change_chains(farm: &TestFarm, text: impl Fn(&[u8]) -> Vec<u8>) {
+    farm.change_results(|result| {
+        if result.stdout_raw.starts_with(b"[{") {
+            result.stdout_raw = text(&result.stdout_raw);
+        }
+    });
+}
+
+/// Changes the list of the steps of a chain and leaves what is behind it.
+fn with_steps(text: &[u8], change: impl Fn(&mut Vec<serde_json::Value>)) -> Vec<u8> {
+    let end = text.iter().position(|byte| *byte == b'\n').expect("a list");
+    let mut steps: Vec<serde_json::Value> = serde_json::from_slice(&text[..end]).expect("a list");
+    change(&mut steps);
+    [serde_json::to_vec(&steps).expect("JSON").as_slice(), &text[end..]].concat()
+}
+
+#[test]
+fn a_chain_that_is_wrong_leaves_its_steps_to_their_own_entries() {
+    let dockerfile =
+        "FROM base\nRUN echo 1 > /1\nRUN echo 2 > /2\nRUN echo 3 > /3\nRUN cat /1 /2 /3 > /all\n";
+    let world = World::with_base();
+    let farm = farm(&world);
+    build(&world, &farm, dockerfile, &[]).ok();
+    let good = chains(&farm);
+    assert_eq!(good.len(), 1);
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    let with =
+        |change: fn(&mut Vec<serde_json::Value>, &str)| with_steps(&good[0], |steps| change(steps, &wrong));
+    // What the chain becomes, whether the build begins again, and the requests of a machine that knows
+    // nothing: how many for results, and whether there are some for layers.
+    let cases = [
+        ("another archive", with(|steps, wrong| steps[1]["layer"]["diff_id"] = wrong.into()), true, None),
+        (
+            "no such layer",
+            with(|steps, wrong| steps[1]["layer"]["descriptor"]["digest"] = wrong.into()),
+            true,
+            None,
+        ),
+        ("no renewal", with(|steps, _| steps[2]["renewal"] = "r".into()), false, Some((3, false))),
+        ("half of it", with(|steps, _| drop(steps.drain(..2))), false, Some((3, true))),
+        (
+            "other steps",
+            with(|steps, wrong| steps.iter_mut().for_each(|s| s["key"] = wrong.into())),
+            false,
+            Some((5, false)),
+        ),
+        ("rubbish", b"[{}]\n".to_vec(), false, Some((5, true))),
+        ("no list", b"[{".to_vec(), false, Some((5, true))),
+        ("a torn layer", good[0][..good[0].len() - 1].to_vec(), false, Some((2, true))),
+        (
+            "a changed layer",
+            good[0]
+                .iter()
+                .enumerate()
+                .map(|(n, b)| if n + 1 == good[0].len() { b ^ 1 } else { *b })
+                .collect(),
+            false,
+            Some((2, true)),
+        ),
+        ("a whole one", good[0].clone(), false, Some((2, false))),
+    ];
+    for (name, text, begins_again, wanted) in cases {
+        change_chains(&farm, |_| text.clone());
+        farm.take_requests();
+        let second = World::with_base();
+        let built = build(&second, &farm, dockerfile, &[]);
+        assert_eq!(
+            built.err.matches("begins again").count(),
+            usize::from(begins_again),
+            "{name}: {}",
+            built.err
+        );
+        assert_eq!(built.err.contains("warning"), begins_again, "{name}: {}", built.err);
+        assert_eq!(built.executed(), [""; 0], "{name}: {}", built.err);
+        built.ok();
+        assert_eq!(digest(&second, "t"), digest(&world, "t"), "{name}");
+        second.validate();
+        let asked = requests(&farm);
+        if let Some((results, layers)) = wanted {
+            let found = (asked["GetActionResult"], asked.contains_key("BatchReadBlobs"));
+            assert_eq!(found, (results, layers), "{name}: {asked:?}");
+        }
+        // Whoever finds less than all writes it anew; the text is that of the first machine then.
+        let is_written = asked.contains_key("UpdateActionResult");
+        let is_less = !matches!(name, "a torn layer" | "a changed layer" | "a whole one");
+        assert_eq!(is_written, is_less, "{name}: {asked:?}");
+        if is_written {
+            assert_eq!(chains(&farm), good, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_has_what_is_known_here_and_no_secret() {
+    let world = World::with_base();
+    std::fs::write(world.path("secret"), "hunter2-of-the-chain").expect("written");
+    let farm = farm(&world);
+    let secret = format!("id=s,src={}", world.text("secret"));
+    let secret = ["--secret", &secret];
+    let first = "FROM base\nRUN echo 1 > /1\nRUN echo 2 > /2\n";
+    world.build(first, &["-t", "t", "--timestamp", "1000000000"]).ok();
+    assert_eq!(farm.take_requests().len(), 0);
+    let whole = format!(
+        "{first}RUN --mount=type=secret,id=s cat /run/secrets/s | wc -c > /length\nRUN echo 3 > /3\nWORKDIR /w\nRUN echo 4 > 4\n"
+    );
+    build(&world, &farm, &whole, &secret).ok();
+    let known = chains(&farm);
+    assert_eq!(known.len(), 1);
+    let steps = std::cell::Cell::new(0);
+    with_steps(&known[0], |all| steps.set(all.len()));
+    assert_eq!(steps.get(), 5, "two were known here, and one stays here");
+    let second = World::with_base();
+    farm.take_requests();
+    let built = build(&second, &farm, &whole, &secret);
+    let executed = built.executed();
+    assert!(executed.len() == 1 && executed[0].contains("secret"), "{executed:?}");
+    built.ok();
+    let asked = requests(&farm);
+    assert_eq!((asked["GetActionResult"], asked.get("Execute")), (2, None), "{asked:?}");
+    assert_eq!(second.sh("t", "cat /1 /2 /length /3 /w/4"), "1\n2\n20\n3\n4\n");
+    // Who may not write, writes no chain.
+    farm.behave(|behaviour| behaviour.may_update = false);
+    let other = "FROM base\nRUN echo 5 > /5\nRUN echo 6 > /6\nRUN echo 7 > /7\n";
+    build(&world, &farm, other, &[]).ok();
+    assert!(!requests(&farm).contains_key("UpdateActionResult"));
 }
 
 #[test]
@@ -589,7 +736,7 @@ fn nothing_poisoned_enters_the_store() {
     assert_eq!(second.sh("t", "cat /2"), "2\n");
 
     // What was taken for known and then cannot be had: the build begins again, once, and trusts nobody.
-    let third = "FROM base\nRUN echo 3 > /3\nRUN echo 4 > /4\nRUN cat /3 /4 > /5\n";
+    let third = "FROM base\nRUN echo 3 > /3; head -c 200000 /bin/busybox > /large\nRUN echo 4 > /4\nRUN cat /3 /4 > /5\n";
     build(&world, &farm, third, &[]).ok();
     farm.forget_blobs();
     let last = World::with_base();

@@ -14,12 +14,23 @@ use super::result::{ANSWER, LAYER};
 
 /// The program of actions under keys. It is never started: such an action only names a result.
 const KEY_PROGRAM: &str = "crossdock-step";
+/// The same of actions under keys of chains.
+const CHAIN_PROGRAM: &str = "crossdock-chain";
 /// Raised when the form of results under keys changes.
 const KEY_VERSION: &str = "1";
 
 /// The action that stands for the key of a step.
 pub fn of_key(key: &Sha256) -> Action {
-    let arguments = [KEY_PROGRAM, KEY_VERSION, key.as_str()].map(str::to_string).to_vec();
+    naming(KEY_PROGRAM, key)
+}
+
+/// The action that stands for the chain of steps that ends with the step of this key.
+pub fn of_chain(last: &Sha256) -> Action {
+    naming(CHAIN_PROGRAM, last)
+}
+
+fn naming(program: &str, key: &Sha256) -> Action {
+    let arguments = [program, KEY_VERSION, key.as_str()].map(str::to_string).to_vec();
     let command = Command { arguments, outputs: vec![LAYER.to_string()], properties: Vec::new() };
     Action::new(&command, InputRoot::default())
 }

@@ -16,29 +16,34 @@ const KNOWN_TIME: Duration = Duration::from_secs(60);
 
 pub type Answer = Result<Option<ActionResult>, FarmError>;
 
-/// Questions that are asked together.
-#[derive(Default)]
-pub struct Batch {
-    /// What is asked for.
-    pub actions: Vec<crossdock_reapi::Digest>,
-    questions: Vec<Arc<Question>>,
-}
-
-impl Batch {
-    /// Takes an answer.
-    pub fn take(&self, number: usize, answer: Answer) {
-        let _ = self.questions[number].answer.set(Mutex::new(Some(answer)));
-    }
-}
-
 /// Questions by the keys of steps.
-#[derive(Default)]
-pub struct Asked(Mutex<HashMap<Digest, Arc<Question>>>);
+#[derive(Clone, Default)]
+pub struct Asked(Arc<Mutex<HashMap<Digest, Arc<Question>>>>);
 
-struct Question {
+/// The question for the result of one step.
+pub struct Question {
     since: Instant,
-    /// Taken by the first who waits for it.
-    answer: OnceLock<Mutex<Option<Answer>>>,
+    /// The key of the step.
+    pub key: Digest,
+    /// The answer and whether it is an entry's of a chain, taken by the first who waits for it; nothing if
+    /// nobody has asked.
+    answer: OnceLock<Mutex<Option<(Answer, bool)>>>,
+}
+
+impl Question {
+    fn new(key: &Digest) -> Question {
+        Question { since: Instant::now(), key: key.clone(), answer: OnceLock::new() }
+    }
+
+    /// Answers it; only the first answer counts.
+    pub fn answer(&self, answer: Answer, is_of_chain: bool) {
+        let _ = self.answer.set(Mutex::new(Some((answer, is_of_chain))));
+    }
+
+    /// Whether there is an answer.
+    pub fn is_answered(&self) -> bool {
+        self.answer.get().is_some()
+    }
 }
 
 impl Asked {
@@ -46,32 +51,35 @@ impl Asked {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Questions for all of these that were not asked for.
-    pub fn begin(&self, keys: &[Digest]) -> Batch {
-        let mut batch = Batch::default();
-        self.questions().retain(|_, question| question.since.elapsed() < KNOWN_TIME);
+    /// Questions for all of these that were not asked for. Each has to be answered or taken back.
+    pub fn begin(&self, keys: &[Digest]) -> Vec<Arc<Question>> {
+        let mut questions = self.questions();
+        questions.retain(|_, question| question.since.elapsed() < KNOWN_TIME);
+        let mut begun = Vec::new();
         for key in keys {
-            let question = Question { since: Instant::now(), answer: OnceLock::new() };
-            let question = Arc::new(question);
-            let mut questions = self.questions();
             if !questions.contains_key(key) {
+                let question = Arc::new(Question::new(key));
                 questions.insert(key.clone(), question.clone());
-                batch.actions.push(action::of_key(key).digest);
-                batch.questions.push(question);
+                begun.push(question);
             }
         }
-        batch
+        begun
     }
 
-    /// Takes questions back that nobody answers: each is then asked for when it is needed.
-    pub fn forget(&self, keys: &[Digest]) {
-        self.questions().retain(|key, question| question.answer.get().is_some() || !keys.contains(key));
+    /// Takes those of the questions back that nobody answers: each is then asked for when it is needed.
+    pub fn take_back(&self, begun: &[Arc<Question>]) {
+        for question in begun.iter().filter(|question| !question.is_answered()) {
+            self.questions().remove(&question.key);
+            // Somebody may wait for it.
+            let _ = question.answer.set(Mutex::new(None));
+        }
     }
 
     /// Notes the result of a step, as if it had been asked for.
     pub fn note(&self, key: &Digest, result: ActionResult) {
-        let answer = OnceLock::from(Mutex::new(Some(Ok(Some(result)))));
-        self.questions().insert(key.clone(), Arc::new(Question { since: Instant::now(), answer }));
+        let question = Question::new(key);
+        question.answer(Ok(Some(result)), false);
+        self.questions().insert(key.clone(), Arc::new(question));
     }
 
     /// Whether the answer for a key is there or on its way.
@@ -79,13 +87,16 @@ impl Asked {
         self.questions().contains_key(key)
     }
 
-    /// What is known of the step with this key; asks now if that was not asked.
-    pub fn answer(&self, client: &Client, key: &Digest) -> Answer {
+    /// What is known of the step with this key; asks now if that was not asked, or if it is from a chain and
+    /// chains are doubted.
+    pub fn answer(&self, client: &Client, key: &Digest, are_chains_doubted: bool) -> Answer {
         let question = self.questions().remove(key);
         let early = question.and_then(|question| {
-            let answer = question.answer.wait().lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            let answer = question.answer.wait().lock().unwrap_or_else(PoisonError::into_inner).take();
+            let (answer, is_of_chain) = answer?;
             let time = if matches!(answer, Ok(Some(_))) { KNOWN_TIME } else { UNKNOWN_TIME };
-            (question.since.elapsed() < time).then_some(answer)
+            let is_doubted = is_of_chain && are_chains_doubted;
+            (question.since.elapsed() < time && !is_doubted).then_some(answer)
         });
         early.unwrap_or_else(|| client.action_result(&action::of_key(key).digest, &[]))
     }

@@ -2,7 +2,9 @@
 //! results layers of the store. `docs/dev/farm.md` says what is sent and what is believed.
 
 mod action;
+mod ahead;
 mod asked;
+mod chain;
 pub mod machine;
 mod output;
 pub mod places;
@@ -10,18 +12,20 @@ mod result;
 mod small;
 pub mod workers;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossdock_builder::away::order::{Package, Task};
-use crossdock_builder::{Elsewhere, Environment, ErrorKind, Event, MadeHere, Record, StepId, Wait};
+use crossdock_builder::solver::cache::CachedStep;
+use crossdock_builder::{Chain, Elsewhere, Environment, ErrorKind, Event, MadeHere, Record, StepId, Wait};
 use crossdock_oci::Digest;
 use crossdock_reapi::{ActionResult, Address, Blob, Client, Dial, Execution, FarmError, Policy, Stage, Told};
 
-use self::asked::{Answer, Asked};
+use self::ahead::{Asking, Chains};
+use self::asked::Asked;
 use self::machine::Machine;
 use self::output::Output;
 use self::places::{Place, Places, Rule};
@@ -66,12 +70,15 @@ pub struct Farm {
     client: Mutex<Option<Arc<Client>>>,
     /// Results that were asked for.
     asked: Asked,
+    chains: Chains,
     small: Small,
     /// What went wrong in the background and was not told yet.
     troubles: Arc<Mutex<Vec<String>>>,
     /// Results that are noted if their layers are there in the end: the digests of their entries and the
     /// layers.
     hoped: Mutex<Vec<(Digest, ActionResult, crossdock_reapi::Digest)>>,
+    /// The same of chains, by the keys of their last steps.
+    hoped_chains: Mutex<Vec<(Digest, Vec<CachedStep>)>>,
     /// When it failed for all steps, which then do not ask for a while.
     down_since: Mutex<Option<Instant>>,
     /// Whether everything there is to end.
@@ -104,8 +111,19 @@ impl Farm {
     /// The settings contradict each other, or name files that cannot be read.
     pub fn new(options: Options) -> anyhow::Result<Farm> {
         crossdock_reapi::check(&options.settings)?;
-        let (client, asked, small, troubles, hoped, down_since, is_over, executables) = Default::default();
-        Ok(Farm { options, client, asked, small, troubles, hoped, down_since, is_over, executables })
+        Ok(Farm {
+            options,
+            client: Mutex::default(),
+            asked: Asked::default(),
+            chains: Chains::default(),
+            small: Small::default(),
+            troubles: Arc::default(),
+            hoped: Mutex::default(),
+            hoped_chains: Mutex::default(),
+            down_since: Mutex::default(),
+            is_over: AtomicBool::default(),
+            executables: Mutex::default(),
+        })
     }
 
     /// Whether steps are not to ask it.
@@ -349,15 +367,26 @@ impl Farm {
     }
 
     /// Notes the results whose layers got there.
-    fn note_hoped(&self, client: &Client) -> Result<(), FarmError> {
-        let hoped = std::mem::take(&mut *lock(&self.hoped));
-        if hoped.is_empty() {
+    fn note_hoped(&self, env: &Environment<'_>, client: &Client) -> Result<(), FarmError> {
+        let (hoped, chains) =
+            (std::mem::take(&mut *lock(&self.hoped)), std::mem::take(&mut *lock(&self.hoped_chains)));
+        let of_step = |step: &CachedStep| step.record.layer.as_ref().and_then(result::digest_of);
+        let of_chains = chains.iter().flat_map(|(_, steps)| steps.iter().filter_map(of_step));
+        let layers = hoped.iter().map(|(_, _, layer)| layer.clone()).chain(of_chains);
+        let layers: BTreeSet<_> = layers.collect();
+        if hoped.is_empty() && chains.is_empty() {
             return Ok(());
         }
-        let layers: Vec<_> = hoped.iter().map(|(_, _, layer)| layer.clone()).collect();
-        let missing = client.missing(&layers)?;
+        let missing = client.missing(&layers.into_iter().collect::<Vec<_>>())?;
         let there = hoped.into_iter().filter(|(_, _, layer)| !missing.contains(layer));
-        let there: Vec<_> = there.map(|(under, result, _)| (action::of_key(&under).digest, result)).collect();
+        let mut there: Vec<_> =
+            there.map(|(under, result, _)| (action::of_key(&under).digest, result)).collect();
+        for (last, mut steps) in chains {
+            steps.retain(|step| of_step(step).is_none_or(|layer| !missing.contains(&layer)));
+            if self.chains.lacks(&last, &steps) {
+                there.push((action::of_chain(&last).digest, chain::result_of(env.store, &steps)));
+            }
+        }
         client.update_action_results(&there)
     }
 }
@@ -377,30 +406,32 @@ fn warn(env: &Environment<'_>, message: String) {
 }
 
 impl crossdock_builder::Farm for Farm {
-    fn ask(&self, env: &Environment<'_>, keys: &[Digest], are_wanted: bool) {
-        let batch = self.asked.begin(keys);
-        if batch.actions.is_empty() {
-            return;
-        }
-        let (small, actions) = (self.small.clone(), batch.actions.clone());
-        let told = move |number: usize, answer: Answer| {
-            if let Ok(Some(result)) = &answer
-                && are_wanted
-            {
-                result::note_of_key(&small, result);
+    fn ask(&self, env: &Environment<'_>, chain: Chain<'_>) {
+        let small = chain.are_wanted.then(|| self.small.clone());
+        let asking = Asking::begin((&self.asked, &self.chains), chain.keys, chain.last, small);
+        let Some(asking) = asking.map(Arc::new) else { return };
+        let first = asking.first();
+        let connected = self.client_asking(env, &first, &|number, answer| asking.take(number, answer));
+        let is_begun = match connected {
+            Some((client, true)) => {
+                let (rest, asked) = (asking.clone(), client.clone());
+                let ask = move || rest.ask_rest(&asked);
+                !asking.take_entry(env.store, &client) || std::thread::Builder::new().spawn(ask).is_ok()
             }
-            batch.take(number, answer);
-        };
-        let is_begun = match self.client_asking(env, &actions, &told) {
-            Some((_, true)) => true,
             Some((client, false)) => {
-                let ask = move || client.action_results(&actions, &told);
+                let (all, store) = (asking.clone(), env.store.clone());
+                let ask = move || {
+                    client.action_results(&first, &|number, answer| all.take(number, answer));
+                    if all.take_entry(&store, &client) {
+                        all.ask_rest(&client);
+                    }
+                };
                 std::thread::Builder::new().spawn(ask).is_ok()
             }
             None => false,
         };
         if !is_begun {
-            self.asked.forget(keys);
+            asking.take_back();
         }
     }
 
@@ -410,19 +441,24 @@ impl crossdock_builder::Farm for Farm {
 
     fn known(&self, env: &Environment<'_>, key: &Digest, step: StepId) -> Option<Elsewhere> {
         let client = self.client(env)?;
-        let known = self.asked.answer(&client, key).and_then(|known| match known {
+        let known = self.asked.answer(&client, key, self.chains.are_doubted());
+        let known = known.and_then(|known| match known {
             Some(known) => result::of_key((env.store, &client, &self.small), &known),
             None => Ok(None),
         });
-        known.unwrap_or_else(|error| {
+        let known = known.unwrap_or_else(|error| {
             self.tell(env, &format!("step {step}"), &error);
             None
+        });
+        known.map(|made| {
+            let (chains, fetch) = (self.chains.clone(), made.fetch);
+            Elsewhere { fetch: Box::new(move || fetch().inspect_err(|_| chains.doubt())), ..made }
         })
     }
 
     fn key_of(&self, env: &Environment<'_>, under: &Digest, step: StepId) -> Option<Digest> {
         let client = self.client(env)?;
-        let known = self.asked.answer(&client, under).and_then(|known| match known {
+        let known = self.asked.answer(&client, under, false).and_then(|known| match known {
             Some(known) => result::with_key(&client, &known),
             None => Ok(None),
         });
@@ -444,6 +480,13 @@ impl crossdock_builder::Farm for Farm {
         }
     }
 
+    fn share_chain(&self, _: &Environment<'_>, last: &Digest, steps: Vec<CachedStep>) {
+        let client = lock(&self.client).clone().filter(|_| !self.is_down());
+        if client.is_some_and(|client| client.capabilities().may_update) && self.chains.lacks(last, &steps) {
+            lock(&self.hoped_chains).push((last.clone(), steps));
+        }
+    }
+
     fn cancel_all(&self) {
         let client = lock(&self.client).clone();
         if let Some(client) = client {
@@ -455,7 +498,7 @@ impl crossdock_builder::Farm for Farm {
 
     fn settle(&self, env: &Environment<'_>) {
         let client = lock(&self.client).clone().filter(|_| !self.is_down() && !env.stop.is_set());
-        if let Some(Err(error)) = client.map(|client| self.note_hoped(&client)) {
+        if let Some(Err(error)) = client.map(|client| self.note_hoped(env, &client)) {
             lock(&self.troubles).push(format!("results are not shared: {error}"));
         }
         for trouble in std::mem::take(&mut *lock(&self.troubles)) {

@@ -68,7 +68,7 @@ impl Reading<'_> {
                 let fetch = fetch((self.env.store, self.client, self.small), result, &record)?;
                 let own = record.clone();
                 let fetch = Box::new(move || fetch().inspect(|()| noted(&own)));
-                Outcome::Done(Box::new(Elsewhere { record, fetch }))
+                Outcome::Done(Box::new(Elsewhere { record, fetch, is_here: false }))
             }
         })
     }
@@ -142,12 +142,16 @@ fn fetch(
     })
 }
 
+/// The digest of a layer, as the farm knows it. `None` if it is no SHA-256.
+pub fn digest_of(layer: &Packed) -> Option<Digest> {
+    Digest::new(layer.descriptor.digest.clone(), layer.descriptor.size)
+}
+
 /// The blob of a layer, if the result has it and it is described as what it is.
 fn named(result: &ActionResult, layer: &Packed) -> Result<Digest, FarmError> {
     let descriptor = &layer.descriptor;
     let wrong = |what: &str| FarmError::Answer(format!("the layer of a step {what}"));
-    let digest = Digest::new(descriptor.digest.clone(), descriptor.size);
-    let digest = digest.ok_or_else(|| wrong("has no SHA-256"))?;
+    let digest = digest_of(layer).ok_or_else(|| wrong("has no SHA-256"))?;
     if result.file(LAYER).map(|file| &file.digest) != Some(&digest) {
         return Err(wrong("is not the one that its description names"));
     }
@@ -169,11 +173,10 @@ fn bring(
         doing: format!("{doing} of the farm"),
         source: std::io::Error::other(e),
     };
-    let is_here = || store.contains(&descriptor.digest).map_err(|e| failed("look for a layer", e));
-    if !is_here()? && small.bring(store, client, digest, layer)? {
+    if small.bring(store, client, digest, layer)? {
         return Ok(());
     }
-    if !is_here()? {
+    if !store.contains(&descriptor.digest).map_err(|e| failed("look for a layer", e))? {
         let is_plain = Compression::of_media_type(&descriptor.media_type) == Compression::None;
         let writer = store.blob_writer().map_err(|e| failed("store a layer", e))?;
         let mut writer = BufWriter::new(writer);
@@ -201,7 +204,8 @@ pub fn of_key(
         return Ok(None);
     }
     let fetch = Box::new(fetch((store, client, small), result, &record)?);
-    Ok(Some(Elsewhere { record, fetch }))
+    let is_here = record.layer.as_ref().is_some_and(|layer| small.has_brought(layer));
+    Ok(Some(Elsewhere { record, fetch, is_here }))
 }
 
 /// The key that a result names, and the result as it would be under that key. `None` for a form that this
@@ -218,7 +222,11 @@ pub fn for_other(key: &Sha256, record: &Record) -> ActionResult {
 }
 
 /// What a result that nobody executed says.
-fn text_of(client: &Client, result: &ActionResult) -> Result<Vec<u8>, FarmError> {
+///
+/// # Errors
+///
+/// It is a blob that cannot be had.
+pub fn text_of(client: &Client, result: &ActionResult) -> Result<Vec<u8>, FarmError> {
     match &result.stdout_digest {
         Some(digest) if result.stdout.is_empty() => client.read_small(digest),
         _ => Ok(result.stdout.clone()),
@@ -228,8 +236,7 @@ fn text_of(client: &Client, result: &ActionResult) -> Result<Vec<u8>, FarmError>
 /// What is written under a key.
 pub fn for_key(record: &Record) -> ActionResult {
     let layer = record.layer.as_ref().and_then(|layer| {
-        let digest = Digest::new(layer.descriptor.digest.clone(), layer.descriptor.size)?;
-        Some(OutputFile { path: LAYER.to_string(), digest, content: Vec::new() })
+        Some(OutputFile { path: LAYER.to_string(), digest: digest_of(layer)?, content: Vec::new() })
     });
     ActionResult {
         files: layer.into_iter().collect(),

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossdock_builder::away::order::{Package, Task};
-use crossdock_builder::{Elsewhere, Environment, ErrorKind, MadeHere, StepId};
+use crossdock_builder::solver::cache::CachedStep;
+use crossdock_builder::{Chain, Elsewhere, Environment, ErrorKind, MadeHere, StepId};
 use crossdock_oci::Digest;
 use crossdock_reapi::Client;
 
@@ -89,7 +90,7 @@ impl Workers {
         let Some(layer) = &made.record.layer else { return made };
         let fetch: Fetch = made.fetch.into();
         lock(&self.layers).insert(layer.descriptor.digest.clone(), (number, fetch.clone()));
-        Elsewhere { record: made.record, fetch: Box::new(move || fetch()) }
+        Elsewhere { record: made.record, fetch: Box::new(move || fetch()), is_here: made.is_here }
     }
 
     /// The best machine for a step but those that were tried, and counts the step as its. Of the layers
@@ -176,8 +177,8 @@ impl Workers {
 }
 
 impl crossdock_builder::Farm for Workers {
-    fn ask(&self, env: &Environment<'_>, keys: &[Digest], are_wanted: bool) {
-        self.all(|worker| worker.farm.ask(env, keys, are_wanted));
+    fn ask(&self, env: &Environment<'_>, Chain { keys, last, are_wanted }: Chain<'_>) {
+        self.all(|worker| worker.farm.ask(env, Chain { keys, last, are_wanted }));
     }
 
     fn is_asked(&self, key: &Digest) -> bool {
@@ -224,6 +225,12 @@ impl crossdock_builder::Farm for Workers {
             if is_sent {
                 return;
             }
+        }
+    }
+
+    fn share_chain(&self, env: &Environment<'_>, last: &Digest, steps: Vec<CachedStep>) {
+        for worker in self.workers.iter().filter(|worker| worker.farm.is_connected()) {
+            worker.farm.share_chain(env, last, steps.clone());
         }
     }
 
