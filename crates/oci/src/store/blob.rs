@@ -89,8 +89,12 @@ impl Store {
         let path = self.blob_path(digest);
         let read = open_described(&path).and_then(|(file, meta)| unsynced::settle(&file, &meta, digest));
         match read {
-            Ok(None) => Ok(true),
-            Ok(Some(_)) => self.set_aside(&path).map(|()| false),
+            Ok(true) => Ok(true),
+            Ok(false) => {
+                // If it cannot be moved, the next one of this name takes its place.
+                let _ = self.set_aside(&path);
+                Ok(false)
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(StoreError::io("read", path, e)),
         }

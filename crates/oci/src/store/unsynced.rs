@@ -38,16 +38,16 @@ pub(crate) fn is_doubtful(meta: &Metadata) -> bool {
     meta.mode() & STICKY != 0 && boot().is_none_or(|boot| boot == 0 || i64::from(boot) != meta.mtime_nsec())
 }
 
-/// Compares a file with its digest, and takes its mark away if it is whole: what is read in a later boot than
-/// that of its writing is on the disk. Gives the digest that was found if it is another one.
-pub(crate) fn settle(file: &File, meta: &Metadata, digest: &Digest) -> io::Result<Option<Digest>> {
+/// Compares a file with its digest, and takes its mark away if it is whole. Gives whether it is.
+pub(crate) fn settle(file: &File, meta: &Metadata, digest: &Digest) -> io::Result<bool> {
     let mut hasher = digest.hasher();
     hasher.update(&read_up_to(file, meta.len(), u64::MAX)?);
-    let found = hasher.finish();
-    if found != *digest {
-        return Ok(Some(found));
+    if hasher.finish() != *digest {
+        return Ok(false);
     }
-    // Without the right to change it, it is compared each time.
-    let _ = file.set_permissions(Permissions::from_mode(meta.mode() & 0o777));
-    Ok(None)
+    // What is read in a later boot than that of its writing is on the disk, and this costs nothing; the boot
+    // may not be known, however. Without the right to change the file, it is compared each time.
+    let permissions = Permissions::from_mode(meta.mode() & 0o777);
+    let _ = file.sync_data().and_then(|()| file.set_permissions(permissions));
+    Ok(true)
 }
