@@ -875,7 +875,10 @@ impl<'t, I: Isa> Translator<'t, I> {
             }
             self.set_place(block, items, live, straight);
             self.items = &items[straight..];
-            self.mark_if(true);
+            // A jump may have no code of its own. Then its mark stands where its target begins, and a thread
+            // that comes there from elsewhere and leaves goes on at the jump, which must not matter.
+            let reads = matches!(block.end, End::Jump(_)) && I::jump_reads(&items[straight]);
+            self.mark_if(!reads);
         }
         self.end(guest, block, waiting)
     }
@@ -1141,6 +1144,13 @@ impl<'t, I: Isa> Translator<'t, I> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::thunks::Thunks;
+    use crate::translate::{Features, Ground};
+    use crate::unit::Keying;
+    use crate::wary::WarySet;
+    use crossdock_emu_guest::Invalidations;
+    use crossdock_emu_guest::memory::Memory;
+    use crossdock_emu_guest::rv64::Rv64;
 
     /// SplitMix64.
     fn random(state: &mut u64) -> u64 {
@@ -1174,5 +1184,46 @@ mod tests {
                 assert_eq!(uses.live_in() || out && uses.keeps(), live);
             }
         }
+    }
+
+    /// A far jump has no code where its target follows. A thread that comes to the target from elsewhere, and
+    /// leaves there for a signal, must not go on at the jump, whose register has another value then.
+    #[test]
+    fn no_mark_of_a_jump_by_a_register_stands_where_its_target_begins() {
+        static LOG: Invalidations = Invalidations::new();
+        const TARGET: u64 = 16;
+        #[rustfmt::skip]
+        static CODE: [u32; 8] = [
+            0x0000_0f97, // auipc t6, 0
+            0x010f_8067, // jr 16(t6)
+            0, 0,
+            0x0001_0113, // mv sp, sp
+            0x0015_0513, // addi a0, a0, 1
+            0x0005_3583, // ld a1, 0(a0)
+            0x0002_8067, // jr t0
+        ];
+        let start = CODE.as_ptr() as u64;
+        // SAFETY: the window is the array.
+        let memory = unsafe { Memory::new(start, start + size_of_val(&CODE) as u64) };
+        let host = Host { memory, counter: || 0, executable: Host::anywhere };
+        let origin = Origin {
+            thunks: Thunks::default(),
+            base: 0,
+            ground: Ground::Arena,
+            first_link: 0,
+            wary: &WarySet::default(),
+            features: Features::default(),
+            lines: LOG.lines(),
+            keying: Keying { shift: Rv64::MODE_SHIFT },
+        };
+        let (mut buffers, mut blocks) = (Buffers::default(), Blocks::<Rv64>::default());
+        assert!(translate(&origin, &mut buffers, &mut blocks, (&host, None), start, 0, |_| true));
+        let unit = &buffers.unit;
+        let place = |key| origin.keying.place(key);
+        let target = unit.blocks.iter().find(|&&(key, ..)| place(key) == start + TARGET);
+        let &(_, _, code) = target.expect("the target can be entered");
+        let marks: Vec<i32> =
+            unit.marks.iter().filter(|mark| mark.code == code).map(|mark| mark.guest).collect();
+        assert!(marks.iter().all(|&guest| guest >= TARGET as i32), "{marks:?}");
     }
 }

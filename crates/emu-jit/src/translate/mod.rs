@@ -195,6 +195,11 @@ pub trait Isa: Guest + Sized {
         None
     }
 
+    /// Whether a jump to a known place ([`End::Jump`]) reads a register.
+    fn jump_reads(_item: &Self::Item) -> bool {
+        false
+    }
+
     /// Whether the interpreter must run the instruction of a [`Mark::context`] again if it faults, since that
     /// leaves more than an address.
     fn repeats(_context: u8) -> bool {

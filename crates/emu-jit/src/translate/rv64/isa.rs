@@ -151,6 +151,10 @@ impl Isa for Rv64 {
         }
     }
 
+    fn jump_reads(item: &Instruction) -> bool {
+        item.action == Some(Action::JumpRegister)
+    }
+
     fn accessed(item: &Instruction, state: &State) -> Option<u64> {
         let address = state.gpr[usize::from(item.rn)].wrapping_add(item.imm);
         match item.action {
