@@ -63,22 +63,27 @@ fn shares_memory(process: u64) -> bool {
     process as u32 == sys::process_id() || sys::process::shares_memory(process as u32)
 }
 
-/// io_submit(2): an array of pointers to struct iocb. The kernel writes the key at 8; the operation is at 16,
-/// the buffer, or an iovec, at 24.
+/// io_submit(2): an array of pointers to struct iocb, of which the kernel takes those before the first that
+/// it cannot read. The kernel writes the key at 8; the operation is at 16, the buffer, or an iovec, at 24.
 fn is_submission_ours(count: u64, list: u64) -> bool {
     const PREAD: u64 = 0;
     const PREADV: u64 = 7;
-    (0..(count as i64).clamp(0, 1 << 16) as u64).any(|n| {
-        let block = guest::read64(list.wrapping_add(8 * n)).unwrap_or(0);
-        guest::read_words::<5>(block).is_ok_and(|[_, _, operation, buffer, length]| {
-            is_ours(block)
-                || match operation & 0xffff {
-                    PREAD => is_ours(buffer),
-                    PREADV => is_vector_ours(buffer, length),
-                    _ => false,
-                }
-        })
-    })
+    for n in 0..(count as i64).clamp(0, 1 << 16) as u64 {
+        let Ok(block) = guest::read64(list.wrapping_add(8 * n)) else { return false };
+        if is_ours(block) {
+            return true;
+        }
+        let Ok([_, _, operation, buffer, length]) = guest::read_words(block) else { return false };
+        let is_request_ours = match operation & 0xffff {
+            PREAD => is_ours(buffer),
+            PREADV => is_vector_ours(buffer, length),
+            _ => false,
+        };
+        if is_request_ours {
+            return true;
+        }
+    }
+    false
 }
 
 /// futex(2): the operation decides what the fourth and fifth argument are. C libraries leave anything in
