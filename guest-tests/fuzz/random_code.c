@@ -1,5 +1,6 @@
 // Runs random code many times, so that it is first interpreted and then translated: all runs must end in the
-// same way, with the same registers and memory. Usage: random_code SEED COUNT; rows.h has the encodings.
+// same way, with the same registers and memory. Usage: random_code SEED COUNT; rows.h has the encodings, and
+// random_arm64.h and random_riscv64.h what belongs to a CPU.
 //
 // Everything happens in signal handlers: each run begins by returning to chosen registers, and ends with a signal.
 #define _GNU_SOURCE
@@ -14,21 +15,23 @@
 #include <unistd.h>
 #include "rows.h"
 
-enum { RUNS = 14, WORDS = 40, DATA = 8192, LONGEST = 4 };
+enum { RUNS = 14, WORDS = 40, DATA = 8192, LONGEST = 4, OTHERS = 4 };
 // Far from everything else, so that addresses relative to the code lead nowhere.
 static uint32_t *const code = (uint32_t *)0x1000000000;
 static uint8_t *const data = (uint8_t *)0x1000100000;
 
+// Registers a CPU does not have are zeros. x has the stack pointer of arm64 behind its 31 registers; f are
+// numbers beside the vectors, and other is what the CPU's header names.
 struct outcome {
-    uint64_t x[31], sp, pc, flags, fault;
+    uint64_t x[32], f[32], other[OTHERS], pc, fault;
     __uint128_t v[32];
-    uint32_t fpsr, signal, alarms;
+    uint32_t signal, alarms;
     uint8_t data[DATA];
 };
 
 static uint64_t state;
 static struct outcome start, first, now;
-static uint32_t start_fpcr, length;
+static uint32_t length;
 static uint64_t current_seed;
 static long left, run, different, compared, endless;
 static ucontext_t back;
@@ -70,54 +73,24 @@ static __uint128_t vector(void)
     return (__uint128_t)half[1] << 64 | half[0];
 }
 
-// Registers for loads and stores, whose values are mostly addresses of data.
-static const uint8_t bases[] = { 1, 2, 3, 9, 10, 19, 20, 31 };
-
-static uint32_t word(int at)
-{
-    const uint32_t *row = rows[next() % (sizeof rows / sizeof *rows)];
-    uint32_t word = row[1] | (uint32_t)next() & ~row[0];
-    // Loads and stores.
-    if ((word >> 25 & 5) == 4 && (row[0] >> 5 & 31) == 0 && next() % 8)
-        word = word & ~(31 << 5) | bases[next() % 8] << 5;
-    // Branches stay in the code.
-    if (word >> 25 == 0x6b)
-        word = word & ~(31 << 5) | (15 + next() % 3) << 5;
-    int32_t offset = next() % length - at;
-    if ((word & 0x7c000000) == 0x14000000)
-        word = word & 0xfc000000 | offset & 0x3ffffff;
-    else if ((word & 0xff000000) == 0x54000000 || (word & 0x7e000000) == 0x34000000)
-        word = word & 0xff00001f | (offset & 0x7ffff) << 5;
-    else if ((word & 0x7e000000) == 0x36000000)
-        word = word & 0xfff8001f | (offset & 0x3fff) << 5;
-    return word;
-}
+#ifdef __riscv
+#include "random_riscv64.h"
+#else
+#include "random_arm64.h"
+#endif
 
 static void make_code(void)
 {
     current_seed = state;
+    begin_code();
     length = 3 + next() % (WORDS - 3);
     mprotect(code, 4096, PROT_READ | PROT_WRITE);
     for (int n = 0; n < length; n++)
         code[n] = word(n);
-    code[length] = 0xd4200000; // BRK
+    code[length] = BREAKPOINT;
     mprotect(code, 4096, PROT_READ | PROT_EXEC);
-    for (int n = 0; n < 31; n++)
-        start.x[n] = value();
-    for (int n = 0; n < 7; n++)
-        start.x[bases[n]] = (uint64_t)data + 2048 + next() % 256 * 16;
-    for (int n = 15; n < 18; n++)
-        start.x[n] = (uint64_t)(code + next() % length);
-    // Registers that hold offsets.
-    for (int n = 4; n < 8; n++)
-        start.x[n] = next() % 512;
-    start.sp = (uint64_t)data + 2048 + next() % 256 * 16;
+    begin_registers();
     start.pc = (uint64_t)code;
-    start.flags = next() & 0xf0000000;
-    for (int n = 0; n < 32; n++)
-        start.v[n] = vector();
-    // FPCR is mostly 0, as in ordinary programs, else FZ or any rounding mode.
-    start_fpcr = next() % 4 ? 0 : next() % 2 ? 1 << 24 : next() & 0x07c00000;
     for (int n = 0; n < DATA; n += 8) {
         uint64_t v = next() % 4 ? next() : value();
         memcpy(start.data + n, &v, 8);
@@ -125,50 +98,20 @@ static void make_code(void)
     run = 0;
 }
 
-static void enter(ucontext_t *u)
-{
-    struct fpsimd_context *f = (struct fpsimd_context *)u->uc_mcontext.__reserved;
-    memcpy(u->uc_mcontext.regs, start.x, sizeof start.x);
-    u->uc_mcontext.sp = start.sp;
-    u->uc_mcontext.pc = start.pc;
-    u->uc_mcontext.pstate = start.flags;
-    f->fpcr = start_fpcr;
-    f->fpsr = 0;
-    memcpy(f->vregs, start.v, sizeof start.v);
-    memcpy(data, start.data, DATA);
-    now.alarms = 0;
-}
-
-static void leave(ucontext_t *u, int signal, siginfo_t *info)
-{
-    struct fpsimd_context *f = (struct fpsimd_context *)u->uc_mcontext.__reserved;
-    memcpy(now.x, u->uc_mcontext.regs, sizeof now.x);
-    now.sp = u->uc_mcontext.sp;
-    now.pc = u->uc_mcontext.pc;
-    // After a fault, flags that no instruction would have read may be lost.
-    now.flags = signal == SIGTRAP ? u->uc_mcontext.pstate & 0xf0000000 : 0;
-    memcpy(now.v, f->vregs, sizeof now.v);
-    // UFC is known to differ, and with FZ so are other flags.
-    now.fpsr = start_fpcr & 1 << 24 ? 0 : f->fpsr & ~8;
-    now.signal = signal;
-    now.fault = signal == SIGSEGV || signal == SIGBUS ? (uint64_t)info->si_addr : 0;
-    memcpy(now.data, data, DATA);
-    now.alarms = 0;
-}
-
 static void report(void)
 {
     if (different++ > 3)
         return;
-    printf("code of state %#lx, run %ld, fpcr %#x, signal %d at +%lx, differs:", current_seed, run, start_fpcr, now.signal, now.pc - start.pc);
-    for (int n = 0; n < 31; n++)
+    printf("code of state %#lx, run %ld, signal %d at +%lx, differs:", current_seed, run, now.signal, now.pc - start.pc);
+    for (int n = 0; n < 32; n++)
         if (now.x[n] != first.x[n]) printf(" x%d %lx was %lx;", n, now.x[n], first.x[n]);
-    if (now.sp != first.sp) printf(" sp %lx was %lx;", now.sp, first.sp);
+    for (int n = 0; n < 32; n++)
+        if (now.f[n] != first.f[n]) printf(" f%d %lx was %lx;", n, now.f[n], first.f[n]);
+    for (int n = 0; n < OTHERS; n++)
+        if (now.other[n] != first.other[n]) printf(" %s %lx was %lx;", others[n], now.other[n], first.other[n]);
     if (now.pc != first.pc) printf(" pc +%lx was +%lx;", now.pc - start.pc, first.pc - start.pc);
-    if (now.flags != first.flags) printf(" flags %lx was %lx;", now.flags, first.flags);
     if (now.fault != first.fault) printf(" fault %lx was %lx;", now.fault, first.fault);
     if (now.signal != first.signal) printf(" signal %d was %d;", now.signal, first.signal);
-    if (now.fpsr != first.fpsr) printf(" fpsr %x was %x;", now.fpsr, first.fpsr);
     for (int n = 0; n < 32; n++)
         if (now.v[n] != first.v[n])
             printf(" v%d %lx%016lx was %lx%016lx;", n, (uint64_t)(now.v[n] >> 64), (uint64_t)now.v[n], (uint64_t)(first.v[n] >> 64), (uint64_t)first.v[n]);
@@ -181,7 +124,7 @@ static void report(void)
     fflush(stdout);
 }
 
-static void on(int signal, siginfo_t *info, void *context)
+void on(int signal, siginfo_t *info, void *context)
 {
     ucontext_t *u = context;
     if (!inside) {
@@ -197,7 +140,12 @@ static void on(int signal, siginfo_t *info, void *context)
             goto end;
         make_code();
     } else {
-        leave(u, signal, info);
+        leave(u, signal);
+        now.pc = counter(u);
+        now.signal = signal;
+        now.fault = signal == SIGSEGV || signal == SIGBUS ? (uint64_t)info->si_addr : 0;
+        memcpy(now.data, data, DATA);
+        now.alarms = 0;
         // Code that ran into data is not compared: execute rights are not checked, and writes there are not
         // announced.
         if (now.pc - (uint64_t)data < DATA)
@@ -216,6 +164,8 @@ static void on(int signal, siginfo_t *info, void *context)
         }
     }
     enter(u);
+    memcpy(data, start.data, DATA);
+    now.alarms = 0;
     return;
 end:
     inside = 0;
@@ -231,11 +181,12 @@ int main(int argc, char **argv)
     mmap(data, DATA, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     stack_t stack = { .ss_sp = malloc(65536), .ss_size = 65536 };
     sigaltstack(&stack, NULL);
-    struct sigaction action = { .sa_sigaction = on, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    struct sigaction action = { .sa_sigaction = HANDLER, .sa_flags = SA_SIGINFO | SA_ONSTACK };
     sigfillset(&action.sa_mask);
     int signals[] = { SIGUSR1, SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGALRM };
     for (int n = 0; n < 6; n++)
         sigaction(signals[n], &action, NULL);
+    begin_vectors();
     struct itimerval often = { { 0, 3000 }, { 0, 3000 } }, never = { 0 };
     setitimer(ITIMER_REAL, &often, NULL);
     raise(SIGUSR1);

@@ -2,7 +2,7 @@
 //!
 //! `CROSSDOCK_FUZZ_SECONDS` sets the length of the runs, `CROSSDOCK_FUZZ_SEED` their first seed.
 
-use crate::guest::{ARM_CROSS, CROSS, EMULATOR, compile, run, sources};
+use crate::guest::{ARM_CROSS, CROSS, EMULATOR, RISCV_CROSS, compile, run, sources};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -66,6 +66,11 @@ fn random_system_calls_of_arm_do_no_harm() {
     random_system_calls(ARM_CROSS);
 }
 
+#[test]
+fn random_system_calls_of_riscv_do_no_harm() {
+    random_system_calls(RISCV_CROSS);
+}
+
 fn random_system_calls(compiler: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path();
@@ -116,6 +121,11 @@ fn random_programs_do_no_harm() {
 #[test]
 fn random_programs_of_arm_do_no_harm() {
     random_programs(ARM_CROSS);
+}
+
+#[test]
+fn random_programs_of_riscv_do_no_harm() {
+    random_programs(RISCV_CROSS);
 }
 
 fn random_programs(compiler: &str) {
