@@ -58,8 +58,14 @@ fn debian_sources(soak: &Soak, root: &Path) -> Result<()> {
             }
             run(command.args(["-o", "APT::Sandbox::User=root"]).args(arguments))
         };
+        // The archive alone, which stays at its place on a mirror when Debian's part of the package changes.
+        let source = || apt_get(&["source", "--download-only", "--tar-only", package]);
         apt_get(&["update"])?;
-        apt_get(&["source", "--download-only", package])?;
+        if source().is_err() {
+            // The lists were older than the mirror's files: caches on the way had kept them.
+            apt_get(&["-o", "Acquire::http::No-Cache=true", "update"])?;
+            source()?;
+        }
         let archive = std::fs::read_dir(apt.join(package))?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.to_string_lossy().contains(".orig.tar"))
