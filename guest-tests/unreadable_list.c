@@ -1,5 +1,6 @@
 // oracle: native
-// io_submit ends at the first entry that cannot be read, however long the list is said to be.
+// io_submit ends at the first entry that cannot be read, however long the list is said to be. What is above the
+// stack, as the emulator, cannot be read.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -23,6 +24,12 @@ int main(void)
     printf("nothing to do: %d\n", submit(context, 0x7fffffff, pages) == EFAULT);
     for (int n = 0; n < 50; n++)
         submit(context, 0x7fffffff, n % 2 ? pages : pages + 4096);
+    long above = 0;
+    for (unsigned long at = (unsigned long)&context; sizeof at == 8 && at < 1ul << 47; at += 1ul << 29) {
+        unsigned long entry = (at + (1ul << 29)) & -(1ul << 29);
+        above += submit(context, 1, &entry) != EFAULT;
+    }
+    printf("above: %ld\n", above);
     struct timespec used;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
     printf("at once: %d\n", used.tv_sec < 1);
