@@ -1215,6 +1215,7 @@ mod tests {
             features: Features::default(),
             lines: LOG.lines(),
             keying: Keying { shift: Rv64::MODE_SHIFT },
+            literals: None,
         };
         let (mut buffers, mut blocks) = (Buffers::default(), Blocks::<Rv64>::default());
         assert!(translate(&origin, &mut buffers, &mut blocks, (&host, None), start, 0, |_| true));
