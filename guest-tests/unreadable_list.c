@@ -22,16 +22,20 @@ int main(void)
     printf("nothing to read: %d\n", submit(context, 0x7fffffff, pages + 4096) == EFAULT);
     // The first entry points to nothing.
     printf("nothing to do: %d\n", submit(context, 0x7fffffff, pages) == EFAULT);
+    struct timespec before, after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
     for (int n = 0; n < 50; n++)
         submit(context, 0x7fffffff, n % 2 ? pages : pages + 4096);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    // Some hundred places at most, however far the stack is from the end.
     long above = 0;
-    for (unsigned long at = (unsigned long)&context; sizeof at == 8 && at < 1ul << 47; at += 1ul << 29) {
-        unsigned long entry = (at + (1ul << 29)) & -(1ul << 29);
+    unsigned long end = sizeof end == 8 ? 1ul << 47 : 0, start = (unsigned long)&context;
+    unsigned long step = (end - start) / 256 | 1ul << 29;
+    for (unsigned long at = start; end != 0 && at < end - step; at += step) {
+        unsigned long entry = (at + step) & -(1ul << 29);
         above += submit(context, 1, &entry) != EFAULT;
     }
     printf("above: %ld\n", above);
-    struct timespec used;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    printf("at once: %d\n", used.tv_sec < 1);
+    printf("at once: %d\n", after.tv_sec - before.tv_sec < 2);
     return 0;
 }
