@@ -5,7 +5,6 @@ use crate::host::{LOG, attach, engine_of, jit_of};
 use crossdock_emu_guest::a32::{A32, Set};
 use crossdock_emu_guest::a64::{Exit, Host, State};
 use crossdock_emu_guest::memory::Memory;
-use crossdock_emu_jit::Features;
 use crossdock_emu_jit::image::compile::{Request, compile};
 use crossdock_emu_jit::image::format::{Identity, Image, Profile};
 use std::sync::atomic::AtomicU32;
@@ -38,6 +37,27 @@ fn random_code(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// A window of the first `length` bytes of a mapping.
+fn host_of(mapping: &Mapping, length: usize) -> Host {
+    // SAFETY: the window holds only the mapping.
+    let memory = unsafe { Memory::new(mapping.0, mapping.0 + length as u64) };
+    Host { memory, counter: || 0, executable: Host::anywhere }
+}
+
+/// The image of `length` bytes of code at `base`.
+fn image_of(host: &Host, base: u64, length: usize, profile: &Profile) -> Vec<u8> {
+    let image = compile::<A32>(&Request {
+        host,
+        lines: LOG.lines(),
+        base,
+        text: 0..length as u32,
+        profile,
+        features: jit_of::<A32>().hold().features,
+        identity: Identity::default(),
+    });
+    image.expect("there is code")
+}
+
 #[test]
 fn random_code_gives_the_same_bytes_at_two_addresses() {
     for seed in 1..=4 {
@@ -50,19 +70,7 @@ fn random_code_gives_the_same_bytes_at_two_addresses() {
         profile.cold.extend((half..2 * half).step_by(2).filter(|_| random.one_in(3)).map(|at| at | 1));
         let images = [0x4100_0000_u64, 0xa123_4000].map(|at| {
             let mapping = Mapping::new(at, &bytes, SIZE);
-            // SAFETY: the window holds only the mapping.
-            let memory = unsafe { Memory::new(mapping.0, mapping.0 + bytes.len() as u64) };
-            let host = Host { memory, counter: || 0, executable: Host::anywhere };
-            let image = compile::<A32>(&Request {
-                host: &host,
-                lines: LOG.lines(),
-                base: at,
-                text: 0..bytes.len() as u32,
-                profile: &profile,
-                features: Features::of_host(),
-                identity: Identity::default(),
-            });
-            image.expect("there is code")
+            image_of(&host_of(&mapping, bytes.len()), at, bytes.len(), &profile)
         });
         assert!(images[0] == images[1], "seed {seed}: {:?}", first_difference(&images));
         let image = Image::open(&images[0], &[0; 32]).expect("an image");
@@ -96,19 +104,9 @@ fn constants_beside_the_code_are_as_they_are_now() {
     let bytes: Vec<u8> = WORDS.iter().flat_map(|word| word.to_le_bytes()).collect();
     let mapping = Mapping::new(AT, &bytes, SIZE);
     LOG.invalidate(AT..AT + SIZE as u64);
-    // SAFETY: the window holds only the mapping.
-    let memory = unsafe { Memory::new(mapping.0, mapping.0 + SIZE as u64) };
-    let host = Host { memory, counter: || 0, executable: Host::anywhere };
-    let image = compile::<A32>(&Request {
-        host: &host,
-        lines: LOG.lines(),
-        base: AT,
-        text: 0..bytes.len() as u32,
-        profile: &Profile { hot: vec![0], cold: vec![] },
-        features: jit_of::<A32>().hold().features,
-        identity: Identity::default(),
-    });
-    attach(&image.expect("there is code"), &[0; 32], AT);
+    let host = host_of(&mapping, SIZE);
+    let image = image_of(&host, AT, bytes.len(), &Profile { hot: vec![0], cold: vec![] });
+    attach(&image, &[0; 32], AT);
     let mut engine = engine_of::<A32>();
     let mut run = || {
         let mut state = State::default();
