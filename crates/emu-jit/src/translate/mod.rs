@@ -10,6 +10,7 @@
 mod a32;
 mod a64;
 mod accesses;
+mod ahead;
 mod alu;
 mod blocks;
 mod condition;
@@ -25,7 +26,8 @@ mod vectors;
 
 pub use routines::GUEST_ACCESS;
 
-pub use blocks::{Ahead, Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
+pub use ahead::Ahead;
+pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
 use crate::host;
 use crate::image::words::{self, Word};
