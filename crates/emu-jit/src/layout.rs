@@ -2,9 +2,9 @@
 //!
 //! rbp points into the thread's [`State`], [`BIAS`] bytes from its start, so that a displacement of 8 bits
 //! reaches X0 to X31. Eleven general registers and thirteen vector registers of the guest live in host
-//! registers; the others are memory operands. Where code is entered or left, or calls, the registers in host
-//! registers are those of [`GENERAL`] and [`VECTOR`]; inside a loop they may be others ([`Assignment`]). rsp
-//! is the return stack. rax, rcx, rdx, xmm0, xmm1 and xmm15 hold nothing between guest instructions.
+//! registers; the others are memory operands. Where code is entered or left, or calls, they are those of the
+//! guest's standard assignment; inside a loop they may be others ([`Assignment`]). rsp is the return stack.
+//! rax, rcx, rdx, xmm0, xmm1 and xmm15 hold nothing between guest instructions.
 
 use crossdock_emu_guest::a64::State;
 use crossdock_emu_x64::{Mem, Reg, Xmm};
@@ -14,20 +14,29 @@ pub const BIAS: i32 = 128;
 /// The register that points into the state.
 pub const STATE: Reg = Reg::RBP;
 
-/// Guest general registers (index in `State::gpr`) that live in host registers.
-pub const GENERAL: [(u8, Reg); 11] = [
-    (0, Reg::RBX),
-    (1, Reg::RSI),
-    (2, Reg::RDI),
-    (3, Reg::R8),
-    (4, Reg::R9),
-    (5, Reg::R10),
-    (19, Reg::R11),
-    (20, Reg::R14),
-    (21, Reg::R15),
-    (22, Reg::R12),
-    (31, Reg::R13),
+/// Host registers in which guest general registers live.
+pub const GENERAL: [Reg; 11] = [
+    Reg::RBX,
+    Reg::RSI,
+    Reg::RDI,
+    Reg::R8,
+    Reg::R9,
+    Reg::R10,
+    Reg::R11,
+    Reg::R14,
+    Reg::R15,
+    Reg::R12,
+    Reg::R13,
 ];
+/// The guest registers in them (index in `State::gpr`), of A64: X0 to X4, the link register, X19 to X22 and
+/// SP. A call and its return use the link register four times, and compilers seldom use X5.
+const OF_A64: [u8; GENERAL.len()] = [0, 1, 2, 3, 4, LINK, 19, 20, 21, 22, 31];
+/// The same, of 32-bit Arm: R0 to R9 and SP. A return does not read the link register: it loads PC.
+const OF_A32: [u8; GENERAL.len()] = [0, 1, 2, 3, 4, 5, 19, 20, 21, 22, 31];
+/// The same, of RISC-V: a0 to a5, s0, s1, the link register, s2 and sp.
+const OF_RISCV: [u8; GENERAL.len()] = [0, 1, 2, 3, 4, 5, 19, 20, LINK, 22, 31];
+/// Place of the link register in `State::gpr`.
+pub const LINK: u8 = 30;
 
 /// Host registers in which guest vector registers live.
 pub const VECTOR: [Xmm; 13] = [
@@ -88,31 +97,26 @@ pub struct Assignment {
 const NO_REG: u8 = 255;
 
 impl Assignment {
-    /// The assignment with which code is entered and left, for a guest with 32 vector registers.
-    pub const STANDARD: Assignment = Assignment::standard(OF_32);
+    /// The assignment with which code of A64 is entered and left.
+    pub const STANDARD: Assignment = Assignment::standard(OF_A64, OF_32);
 
-    /// The same for a guest with 16 vector registers.
-    pub const STANDARD_OF_16: Assignment = Assignment::standard(OF_16);
+    /// The same of 32-bit Arm.
+    pub const STANDARD_OF_A32: Assignment = Assignment::standard(OF_A32, OF_16);
 
-    /// The same for a guest that uses only halves of vector registers.
-    pub const STANDARD_OF_HALVES: Assignment = Assignment::standard(OF_HALVES);
+    /// The same of RISC-V.
+    pub const STANDARD_OF_RISCV: Assignment = Assignment::standard(OF_RISCV, OF_HALVES);
 
-    const fn standard(vectors: [u8; VECTOR.len()]) -> Assignment {
-        let mut standard = Assignment {
-            general: [0; GENERAL.len()],
-            vector: vectors,
-            general_host: [NO_REG; 34],
-            vector_host: [NO_REG; OPERANDS],
-        };
+    const fn standard(general: [u8; GENERAL.len()], vector: [u8; VECTOR.len()]) -> Assignment {
+        let mut standard =
+            Assignment { general, vector, general_host: [NO_REG; 34], vector_host: [NO_REG; OPERANDS] };
         let mut i = 0;
         while i < GENERAL.len() {
-            standard.general[i] = GENERAL[i].0;
-            standard.general_host[GENERAL[i].0 as usize] = GENERAL[i].1.0;
+            standard.general_host[general[i] as usize] = GENERAL[i].0;
             i += 1;
         }
         let mut i = 0;
         while i < VECTOR.len() {
-            standard.vector_host[vectors[i] as usize] = VECTOR[i].0;
+            standard.vector_host[vector[i] as usize] = VECTOR[i].0;
             i += 1;
         }
         standard
@@ -130,7 +134,7 @@ impl Assignment {
         let (general, vector) = registers.split_at(GENERAL.len());
         for (i, &guest) in general.iter().enumerate() {
             assignment.general[i] = guest;
-            *assignment.general_host.get_mut(usize::from(guest))? = GENERAL[i].1.0;
+            *assignment.general_host.get_mut(usize::from(guest))? = GENERAL[i].0;
         }
         for (i, &guest) in vector.iter().enumerate() {
             assignment.vector[i] = guest;
@@ -193,7 +197,7 @@ impl Assignment {
     /// differ.
     pub fn general_changes(&self, other: &Assignment) -> impl Iterator<Item = (usize, Reg, u8, u8)> {
         (0..GENERAL.len())
-            .map(|i| (i, GENERAL[i].1, self.general[i], other.general[i]))
+            .map(|i| (i, GENERAL[i], self.general[i], other.general[i]))
             .filter(|(_, _, here, there)| here != there)
     }
 

@@ -32,7 +32,7 @@ pub struct Thunks {
 const CALLEE_SAVED: [Reg; 6] = [Reg::RBX, Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
 
 fn spill(a: &mut Assembler, standard: &Assignment) {
-    for (guest, host) in GENERAL {
+    for (&guest, host) in standard.general().iter().zip(GENERAL) {
         a.mov_to(Size::Q, general(guest), host);
     }
     for (&guest, host) in standard.vector().iter().zip(VECTOR) {
@@ -41,7 +41,7 @@ fn spill(a: &mut Assembler, standard: &Assignment) {
 }
 
 fn fill(a: &mut Assembler, standard: &Assignment) {
-    for (guest, host) in GENERAL {
+    for (&guest, host) in standard.general().iter().zip(GENERAL) {
         a.mov(Size::Q, host, general(guest));
     }
     for (&guest, host) in standard.vector().iter().zip(VECTOR) {
@@ -113,7 +113,7 @@ impl Thunks {
         // The mark tells the dispatcher which guest registers these hold.
         thunks.fault = next(a);
         a.mov_imm32(Size::D, slot(Slot::Exit), ExitKind::Fault as i32);
-        for (i, (_, host)) in GENERAL.into_iter().enumerate() {
+        for (i, host) in GENERAL.into_iter().enumerate() {
             a.mov_to(Size::Q, saved_general(i), host);
         }
         for (i, host) in VECTOR.into_iter().enumerate() {

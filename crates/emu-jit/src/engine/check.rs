@@ -11,7 +11,7 @@
 
 use super::{ExitKind, Run, Runner, Slot, mode_of};
 use crate::routines;
-use crate::translate::{self, Ahead, Isa};
+use crate::translate::{self, Ahead, Isa, Sight};
 use crate::unit::FLUSH;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -203,7 +203,7 @@ impl<I: Isa> Runner<I> {
         let kind = translated.generated[Slot::Exit as usize] & 7;
         let may_be_stale = matches!(left, Exit::Fault(_)) || kind == ExitKind::Interrupted as u64;
         let mut words = Words::new(&host.memory, None);
-        let ahead = Ahead::look::<I>(&mut words, translated.pc).live;
+        let ahead = Ahead::look::<I>(&mut words, translated.pc, Sight::FAR).live;
         let is_stale = may_be_stale || ahead[..I::FLAG_GROUPS].contains(&false);
         let mut context = I::Context::default();
         let mut pages = BTreeSet::new();

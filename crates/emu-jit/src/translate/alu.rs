@@ -36,18 +36,27 @@ impl<I: Isa> Translator<'_, I> {
             self.a.neg(size, t);
             self.put(rd, t);
         } else {
-            let t = self.result(rd, Reg::RAX);
-            let t =
-                if matches!(operand, Operand::Rm(Rm::R(r)) if r == t.0) && rd != rn { Reg::RAX } else { t };
-            if rd != rn || t == Reg::RAX {
-                self.copy(size, t, rn);
-            }
-            self.apply(op, size, t, operand);
-            self.put(rd, t);
+            self.combine(op, size, rd, rn, operand);
         }
         if set {
             self.set_flags(sub);
         }
+    }
+
+    /// `rd = rn op operand`. The operand is not in rax.
+    pub(super) fn combine(&mut self, op: Alu, size: Size, rd: u8, rn: u8, operand: Operand) {
+        let t = self.result(rd, Reg::RAX);
+        let holds_operand = matches!(operand, Operand::Rm(Rm::R(r)) if r == t.0) && rd != rn;
+        if holds_operand && rn != ZERO && matches!(op, Alu::Add | Alu::And | Alu::Or | Alu::Xor) {
+            self.a.alu(op, size, t, self.rm(rn));
+            return self.put(rd, t);
+        }
+        let t = if holds_operand { Reg::RAX } else { t };
+        if rd != rn || t == Reg::RAX {
+            self.copy(size, t, rn);
+        }
+        self.apply(op, size, t, operand);
+        self.put(rd, t);
     }
 
     pub(super) fn apply(&mut self, op: Alu, size: Size, reg: Reg, operand: Operand) {

@@ -1,12 +1,12 @@
 //! Which blocks are translated at once, and in which order.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Sight};
 use super::condition::{Condition, Flags};
 use super::pressure::{self, ALL, Plan};
 use super::rounds::{Facts, Later};
 use super::{
-    Buffers, Class, Cold, ENDS, End, FAULTS, GROUP, Isa, Origin, READS, Stub, Translator, VECTORS, WRITES,
-    Zeros,
+    Buffers, Class, Cold, ENDS, End, FAULTS, GROUP, Ground, Isa, Origin, READS, Stub, Translator, VECTORS,
+    WRITES, Zeros,
 };
 use crate::layout::Assignment;
 use crate::routines::{self, Routine};
@@ -446,7 +446,6 @@ impl<I: Isa> Blocks<I> {
                 } else {
                     to.arrivals += 1;
                     if to.start <= last {
-                        to.loop_head = true;
                         self.back.push((target, i));
                     }
                 }
@@ -454,6 +453,47 @@ impl<I: Isa> Blocks<I> {
         }
         if let Some(start) = self.index(start) {
             self.blocks[start].arrivals += 2;
+        }
+        self.find_loop_heads();
+    }
+
+    /// Finds `loop_head` of all blocks: where a branch leads back to, unless that cannot close a loop. It
+    /// does not where a compiler has moved code out of the way.
+    ///
+    /// Of all branches of a loop, one leads back from its highest address. If that is within the unit, the
+    /// way from its target leads to it again, or leaves the unit for a lower place: then its target is a
+    /// head. All branches that lead back to another unit read the interrupt flag themselves.
+    fn find_loop_heads(&mut self) {
+        let (mut seen, mut open) = (Vec::new(), Vec::new());
+        for i in 0..self.back.len() {
+            let (head, from) = self.back[i];
+            if self.blocks[head].loop_head {
+                continue;
+            }
+            let highest = self.blocks[from].last;
+            seen.clear();
+            seen.resize(self.blocks.len(), false);
+            open.clear();
+            open.push(head);
+            let mut closes = false;
+            while let Some(at) = open.pop().filter(|_| !closes) {
+                if at == from {
+                    closes = true;
+                    break;
+                }
+                if core::mem::replace(&mut seen[at], true) {
+                    continue;
+                }
+                let block = &self.blocks[at];
+                for place in block.successors().into_iter().flatten() {
+                    let index = if place == block.next() { block.next_index() } else { block.target_index() };
+                    match index {
+                        Some(index) => open.push(index),
+                        None => closes |= place <= highest,
+                    }
+                }
+            }
+            self.blocks[head].loop_head = closes;
         }
     }
 
@@ -515,7 +555,7 @@ impl<I: Isa> Blocks<I> {
                 let known = self.ahead.iter().find(|ahead| ahead.place == place).map(|ahead| ahead.live);
                 self.blocks[i].outside[side] = known.unwrap_or_else(|| {
                     let mut words = Words::new(&source.host.memory, Some(source.lines));
-                    let ahead = Ahead::look::<I>(&mut words, place);
+                    let ahead = Ahead::look::<I>(&mut words, place, source.sight);
                     self.ahead.push(ahead);
                     ahead.live
                 });
@@ -570,6 +610,7 @@ struct Source<'s, I> {
     lines: &'s CodeLines,
     /// Has decoded many of them.
     interpreter: Option<&'s Interpreter<'static, I>>,
+    sight: Sight,
 }
 
 impl<I: Isa> Source<'_, I> {
@@ -593,7 +634,8 @@ pub fn translate<I: Isa>(
     mode: u64,
     wanted: impl FnMut(u64) -> bool,
 ) -> bool {
-    let source = Source { host, lines: origin.lines, interpreter };
+    let sight = if origin.ground == Ground::Arena { Sight::SHORT } else { Sight::FAR };
+    let source = Source { host, lines: origin.lines, interpreter, sight };
     blocks.find(start, &source, false, wanted);
     translate_blocks(origin, buffers, blocks, start, mode)
 }
@@ -605,7 +647,7 @@ pub fn configuration_before<I: Isa>(
     lines: &CodeLines,
     mut before: impl Iterator<Item = u64>,
 ) -> Option<u8> {
-    let source = Source { host, lines, interpreter: None };
+    let source = Source { host, lines, interpreter: None, sight: Sight::SHORT };
     before.find_map(|start| blocks.configuration_after(start, &source))
 }
 
@@ -617,7 +659,7 @@ pub fn branch_back<I: Isa>(
     start: u64,
 ) -> Option<(u64, u64)> {
     blocks.items.clear();
-    let block = blocks.read(start, &Source { host, lines, interpreter: None })?;
+    let block = blocks.read(start, &Source { host, lines, interpreter: None, sight: Sight::SHORT })?;
     match block.end {
         End::Jump(target) | End::Branch(target) if target <= block.last => {
             Some((target, block.last - target))
@@ -636,7 +678,7 @@ pub fn translate_alone<I: Isa>(
     start: u64,
     mode: u64,
 ) -> bool {
-    let source = Source { host, lines: origin.lines, interpreter: None };
+    let source = Source { host, lines: origin.lines, interpreter: None, sight: Sight::SHORT };
     blocks.find(start, &source, true, |_| false);
     translate_blocks(origin, buffers, blocks, start, mode)
 }
@@ -662,7 +704,7 @@ fn translate_blocks<I: Isa>(
     let first = blocks.blocks.iter().position(|block| block.start == start);
     if let Some(first) = first {
         buffers.unit.alone = blocks.alone;
-        let seen = blocks.ahead.iter().flat_map(|ahead| ahead.ranges);
+        let seen = blocks.ahead.iter().flat_map(Ahead::ranges);
         buffers.unit.ahead.extend(seen.filter(|(start, end)| start != end));
         buffers.unit.assignments.append(&mut blocks.assignments);
         buffers.unit.loops = buffers.unit.assignments.len();
@@ -1092,10 +1134,11 @@ impl<'t, I: Isa> Translator<'t, I> {
 mod tests {
     use super::*;
     use crate::thunks::Thunks;
-    use crate::translate::{Features, Ground};
+    use crate::translate::Features;
     use crate::unit::Keying;
     use crate::wary::WarySet;
     use crossdock_emu_guest::Invalidations;
+    use crossdock_emu_guest::a64::A64;
     use crossdock_emu_guest::memory::Memory;
     use crossdock_emu_guest::rv64::Rv64;
 
@@ -1131,6 +1174,68 @@ mod tests {
                 assert_eq!(uses.live_in() || out && uses.keeps(), live);
             }
         }
+    }
+
+    /// The places of the heads of loops in A64 code, in bytes from its start.
+    fn heads(code: &'static [u32], wanted: impl Fn(u64) -> bool) -> Vec<u64> {
+        static LOG: Invalidations = Invalidations::new();
+        let start = code.as_ptr() as u64;
+        // SAFETY: the window is the array.
+        let memory = unsafe { Memory::new(start, start + size_of_val(code) as u64) };
+        let host = Host { memory, counter: || 0, executable: Host::anywhere };
+        let source = Source { host: &host, lines: LOG.lines(), interpreter: None, sight: Sight::FAR };
+        let mut blocks = Blocks::<A64>::default();
+        blocks.find(start, &source, false, |place| wanted(place - start));
+        let heads = blocks.blocks.iter().filter(|block| block.loop_head);
+        heads.map(|block| block.start - start).collect()
+    }
+
+    #[test]
+    fn a_branch_back_makes_a_head_if_the_way_from_there_may_come_again() {
+        #[rustfmt::skip]
+        static LOOP: [u32; 3] = [
+            0xf100_0400, // subs x0, x0, #1
+            0x54ff_ffe1, // b.ne LOOP
+            0xd65f_03c0, // ret
+        ];
+        assert_eq!(heads(&LOOP, |_| true), [0]);
+        #[rustfmt::skip]
+        static MOVED_AWAY: [u32; 5] = [
+            0xb400_0060, // cbz x0, 12
+            0x9100_0421, // add x1, x1, #1
+            0xd65f_03c0, // ret
+            0x9100_0842, // add x2, x2, #2
+            0x17ff_fffd, // b 4
+        ];
+        assert!(heads(&MOVED_AWAY, |_| true).is_empty());
+        #[rustfmt::skip]
+        static WITH_A_CALL: [u32; 5] = [
+            0xb400_0080, // cbz x0, 16
+            0x9400_0002, // bl 12
+            0x17ff_fffe, // b 0
+            0xd65f_03c0, // ret
+            0xd65f_03c0, // ret
+        ];
+        assert_eq!(heads(&WITH_A_CALL, |_| true), [0]);
+        // The loop goes through a block that may be in another unit, and comes back by a branch forward.
+        #[rustfmt::skip]
+        static THROUGH_ANOTHER_UNIT: [u32; 4] = [
+            0x1400_0003, // b 12
+            0x1400_0001, // b 8
+            0x1400_0001, // b 12
+            0x17ff_fffe, // b 4
+        ];
+        assert_eq!(heads(&THROUGH_ANOTHER_UNIT, |_| true), [4]);
+        assert_eq!(heads(&THROUGH_ANOTHER_UNIT, |place| place != 8), [4]);
+        // Only a branch back, which reads the flag itself, leads here from there.
+        #[rustfmt::skip]
+        static FAR_AWAY: [u32; 4] = [
+            0x1400_0002, // b 8
+            0x1400_0002, // b 12
+            0x17ff_ffff, // b 4
+            0xd65f_03c0, // ret
+        ];
+        assert!(heads(&FAR_AWAY, |place| place != 12).is_empty());
     }
 
     /// A far jump has no code where its target follows. A thread that comes to the target from elsewhere, and

@@ -7,12 +7,9 @@
 
 use super::condition::Flags;
 use super::{Cold, Isa, Translator, Way};
-use crate::layout::{ExitKind, PC, Slot, slot};
+use crate::layout::{ExitKind, LINK, PC, Slot, slot};
 use crate::thunks;
 use crossdock_emu_x64::{Alu, Cc, Label, Mem, Reg, Size};
-
-/// Place of the link register in the state: X30, and LR of 32-bit Arm.
-const LINK: u8 = 30;
 
 impl<I: Isa> Translator<'_, I> {
     /// Leaves for `pc` if the interrupt flag is set. The guest's flags are in memory. Changes rax.
@@ -42,9 +39,10 @@ impl<I: Isa> Translator<'_, I> {
 
     /// Sets the link register to the next place, and pushes it onto the return stack. Changes rcx.
     pub(super) fn push_return(&mut self) {
-        self.guest_address(Reg::RCX, self.next);
-        self.a.push(Reg::RCX);
-        self.put(LINK, Reg::RCX);
+        let link = self.result(LINK, Reg::RCX);
+        self.guest_address(link, self.next);
+        self.a.push(link);
+        self.put(LINK, link);
     }
 
     /// The place that a return reaches: pops the guest's address, which is still on the return stack.
@@ -67,6 +65,32 @@ impl<I: Isa> Translator<'_, I> {
         }
         self.land_return();
         self.flags = Flags::Memory;
+    }
+
+    /// A return to the place in a register of the guest. The flags are in memory. May change rax.
+    pub(super) fn return_by(&mut self, register: u8) {
+        let target = self.get(register, Reg::RAX);
+        self.return_at(target);
+    }
+
+    /// A return to the place in a register of the host that keeps it up to here. The flags are in memory.
+    pub(super) fn return_at(&mut self, target: Reg) {
+        // What is on the return stack is even for guests that clear the lowest bit.
+        let stub = self.stub(Cold::Return { target });
+        self.a.alu(Alu::Cmp, Size::Q, target, Mem::at(Reg::RSP, 8));
+        self.a.jump_if(Cc::Ne, stub);
+        self.a.ret();
+    }
+
+    /// A return that the return stack does not predict.
+    pub(super) fn return_elsewhere(&mut self, target: Reg) {
+        if target != Reg::RAX {
+            self.a.mov(Size::Q, Reg::RAX, target);
+        }
+        if I::EVEN_RETURNS {
+            self.a.alu_imm(Alu::And, Size::Q, Reg::RAX, !1);
+        }
+        self.indirect_interruptible();
     }
 
     /// A branch to rax that may close a loop.

@@ -11,7 +11,7 @@
 use super::accesses::Uses;
 use super::blocks::{Block, Blocks};
 use super::{End, Isa};
-use crate::layout::{Assignment, GENERAL, NOTHING, PARTS, QUARTERS, VECTOR};
+use crate::layout::{Assignment, NOTHING, PARTS, QUARTERS, VECTOR};
 use crate::unit::STANDARD;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -182,7 +182,7 @@ impl<I: Isa> Blocks<I> {
             }
         }
         let mut assignment = I::STANDARD.clone();
-        let general = changes(&uses.general, GENERAL.map(|(guest, _)| guest));
+        let general = changes(&uses.general, *I::STANDARD.general());
         general.iter().for_each(|&(old, new, _)| assignment.replace_general(old, new));
         let mut gain: u32 = general.iter().map(|(_, _, gain)| gain).sum();
         if I::HALVES {
@@ -288,7 +288,7 @@ mod tests {
     fn changes_for(used: &[(u8, u32)], least: u32) -> Vec<(usize, u8, u32)> {
         let mut uses = Uses::NONE;
         used.iter().for_each(|&(operand, times)| uses.operand(operand, times));
-        vector_changes(&uses, Assignment::STANDARD_OF_16.vector(), least)
+        vector_changes(&uses, Assignment::STANDARD_OF_A32.vector(), least)
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod vectors;
 
 pub use routines::GUEST_ACCESS;
 
-pub use ahead::Ahead;
+pub use ahead::{Ahead, Sight};
 pub use blocks::{Blocks, branch_back, configuration_before, ends_block, translate, translate_alone};
 
 use crate::host;
@@ -309,8 +309,8 @@ enum Cold {
     Call { target: u64, site: u32 },
     /// A branch to rax.
     Indirect,
-    /// A return to rax, which is not the top of the return stack.
-    Return,
+    /// A return to the place in this register, which is not the top of the return stack.
+    Return { target: Reg },
     /// Leave because the interrupt flag is set, or SP is not aligned, to go on at `pc`.
     Interrupted { pc: u64 },
     /// Leave because the interrupt flag is set, to go on at rax.
@@ -865,7 +865,7 @@ impl<'t, I: Isa> Translator<'t, I> {
                     self.leave_by_link(target, number);
                 }
                 Cold::Indirect => self.indirect(),
-                Cold::Return => self.indirect_interruptible(),
+                Cold::Return { target } => self.return_elsewhere(target),
                 Cold::InterruptedAtRax => self.leave_interrupted(),
                 Cold::Interrupted { pc } => {
                     self.reassign(STANDARD);

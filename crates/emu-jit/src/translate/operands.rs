@@ -271,14 +271,14 @@ impl<I: Isa> Translator<'_, I> {
     pub(super) fn load_place(&mut self, change: &Change) {
         self.store_place(change);
         self.take_place(change);
-        self.a.mov(Size::Q, GENERAL[change.place].1, general(change.guest));
+        self.a.mov(Size::Q, GENERAL[change.place], general(change.guest));
     }
 
     /// Stores the register that gives up its place, if necessary.
     pub(super) fn store_place(&mut self, change: &Change) {
         if change.store {
             let old = self.assignment.general()[change.place];
-            self.a.mov_to(Size::Q, general(old), GENERAL[change.place].1);
+            self.a.mov_to(Size::Q, general(old), GENERAL[change.place]);
         }
     }
 
@@ -328,12 +328,17 @@ impl<I: Isa> Translator<'_, I> {
         if guest == reads { scratch } else { self.result(guest, scratch) }
     }
 
+    /// Nothing is known of a register from here on, since it has another value.
+    pub(super) fn changed(&mut self, guest: u8) {
+        self.aligned &= !(1 << (guest & 31));
+    }
+
     /// `guest = reg`, all 64 bits. Keeps EFLAGS.
     pub(super) fn put(&mut self, guest: u8, reg: Reg) {
         if guest == SINK {
             return;
         }
-        self.aligned &= !(1 << (guest & 31));
+        self.changed(guest);
         match self.general_host(guest) {
             Some(host) if host == reg => {}
             Some(host) => self.a.mov(Size::Q, host, reg),
@@ -353,7 +358,7 @@ impl<I: Isa> Translator<'_, I> {
 
     /// `guest = value`. Changes rax.
     pub(super) fn put_constant(&mut self, guest: u8, value: u64) {
-        self.aligned &= !(1 << (guest & 31));
+        self.changed(guest);
         match self.general_host(guest) {
             Some(host) => self.a.mov_imm(host, value),
             None => match i32::try_from(value as i64) {
@@ -371,7 +376,7 @@ impl<I: Isa> Translator<'_, I> {
         if self.ground == Ground::Arena {
             return self.put_constant(guest, address);
         }
-        self.aligned &= !(1 << (guest & 31));
+        self.changed(guest);
         let t = self.result(guest, Reg::RAX);
         self.guest_address(t, address);
         self.put(guest, t);

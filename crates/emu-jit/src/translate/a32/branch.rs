@@ -118,10 +118,7 @@ impl Translator<'_> {
             End::Return => {
                 self.save_flags();
                 self.branch_target(Reg::RAX);
-                let stub = self.stub(Cold::Return);
-                self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, Mem::at(Reg::RSP, 8));
-                self.a.jump_if(Cc::Ne, stub);
-                self.a.ret();
+                self.return_at(Reg::RAX);
             }
             End::SetMode => self.set_mode(),
             End::Syscall => {

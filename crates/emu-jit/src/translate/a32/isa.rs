@@ -142,7 +142,7 @@ impl Isa for A32 {
 
     const FLAG_GROUPS: usize = 2;
 
-    const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_16;
+    const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_A32;
 
     // An IT block.
 

@@ -63,13 +63,9 @@ impl Translator<'_> {
     /// RET.
     pub(super) fn return_to(&mut self, word: u32) {
         self.save_flags();
-        let stub = self.stub(Cold::Return);
         let register = source(word, 5);
         debug_assert!(register <= ZERO);
-        self.copy(Size::Q, Reg::RAX, register);
-        self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, Mem::at(Reg::RSP, 8));
-        self.a.jump_if(Cc::Ne, stub);
-        self.a.ret();
+        self.return_by(register);
     }
 
     /// SVC.

@@ -91,8 +91,38 @@ impl Translator<'_> {
             value = value.wrapping_add(u64::from(bits(next, 21, 10)));
             count = 2;
         }
+        if self.table_entry(rd, value) {
+            return Lowered::Words(3);
+        }
         self.put_address(rd, value);
         Lowered::Words(count)
+    }
+
+    /// The entry of a procedure linkage table (System V ABI for the Arm 64-bit architecture, PLT sequences),
+    /// up to its BR; its ADRP gives `page`. False if the code is something else. A load that faults does so
+    /// at the ADRP's address, before anything has changed.
+    ///
+    /// ```text
+    /// ADRP X16, page; LDR X17, [X16, #imm]; ADD X16, X16, #imm; BR X17
+    /// ```
+    fn table_entry(&mut self, rd: u8, page: u64) -> bool {
+        const BRANCH: u32 = 0xd61f_0220;
+        let &[_, load, add] = self.items else { return false };
+        let offset = bits(load, 21, 10) * 8;
+        let is_entry = rd == 16
+            && load & 0xffc0_03ff == 0xf940_0211
+            && add & 0xffc0_03ff == 0x9100_0210
+            && bits(add, 21, 10) == offset
+            && self.end_item == Some(BRANCH);
+        if !is_entry {
+            return false;
+        }
+        self.mark();
+        self.guest_address(Reg::RDX, page.wrapping_add(offset.into()));
+        self.a.mov(Size::Q, Reg::RAX, Mem::at(Reg::RDX, 0));
+        self.put(17, Reg::RAX);
+        self.put(16, Reg::RDX);
+        true
     }
 
     /// ADD, ADDS, SUB, SUBS (immediate).
@@ -105,12 +135,22 @@ impl Translator<'_> {
             return ONE;
         }
         let rd = sp(word, 0);
-        let n = self.get(rn, Reg::RAX);
         let t = self.result(rd, Reg::RAX);
+        if imm == 0 && size == Size::Q {
+            // A host register is stored directly.
+            let n = self.get(rn, t);
+            self.put(rd, n);
+            return ONE;
+        }
+        if rd == rn && size == Size::Q && self.general_host(rd).is_none() && !self.live_before {
+            self.clobber();
+            self.a.alu_imm(if sub { Alu::Sub } else { Alu::Add }, size, self.rm(rd), imm);
+            self.changed(rd);
+            return ONE;
+        }
+        let n = self.get(rn, Reg::RAX);
         if imm == 0 {
-            if n != t || size == Size::D {
-                self.a.mov(size, t, n);
-            }
+            self.a.mov(size, t, n);
         } else {
             self.a.lea(size, t, Mem::at(n, if sub { -imm } else { imm }));
         }
@@ -258,14 +298,7 @@ impl Translator<'_> {
                 2 => Alu::Xor,
                 _ => Alu::And,
             };
-            let t = self.result(rd, Reg::RAX);
-            let t =
-                if matches!(operand, Operand::Rm(Rm::R(r)) if r == t.0) && rd != rn { Reg::RAX } else { t };
-            if rd != rn || t == Reg::RAX {
-                self.copy(size, t, rn);
-            }
-            self.apply(op, size, t, operand);
-            self.put(rd, t);
+            self.combine(op, size, rd, rn, operand);
         }
         if opc == 3 {
             self.set_flags(false);
@@ -374,17 +407,18 @@ impl Translator<'_> {
         }
         self.clobber();
         let keep = !(0xffff << shift) & ones(width(size));
-        self.copy(size, Reg::RAX, rd);
-        self.and_mask(size, Reg::RAX, keep);
+        // What follows clears the upper half of 32 bits.
+        let t = self.get(rd, Reg::RAX);
+        self.and_mask(size, t, keep);
         if let Ok(imm) = i32::try_from(imm) {
-            self.a.alu_imm(Alu::Or, size, Reg::RAX, imm);
+            self.a.alu_imm(Alu::Or, size, t, imm);
         } else if size == Size::D {
-            self.a.alu_imm(Alu::Or, size, Reg::RAX, imm as u32 as i32);
+            self.a.alu_imm(Alu::Or, size, t, imm as u32 as i32);
         } else {
             self.a.mov_imm(Reg::RCX, imm);
-            self.a.alu(Alu::Or, size, Reg::RAX, Reg::RCX);
+            self.a.alu(Alu::Or, size, t, Reg::RCX);
         }
-        self.put(rd, Reg::RAX);
+        self.put(rd, t);
         ONE
     }
 
@@ -500,14 +534,13 @@ impl Translator<'_> {
             self.a.shift_imm(Shift::Shl, size, Reg::RCX, to as u8);
         }
         let keep = !(ones(count) << to) & ones(width(size));
-        self.copy(size, Reg::RAX, rd);
         if keep == 0 {
-            self.a.mov_imm(Reg::RAX, 0);
-        } else {
-            self.and_mask(size, Reg::RAX, keep);
+            return self.put(rd, Reg::RCX);
         }
-        self.a.alu(Alu::Or, size, Reg::RAX, Reg::RCX);
-        self.put(rd, Reg::RAX);
+        let t = self.get(rd, Reg::RAX);
+        self.and_mask(size, t, keep);
+        self.a.alu(Alu::Or, size, t, Reg::RCX);
+        self.put(rd, t);
     }
 
     /// EXTR.

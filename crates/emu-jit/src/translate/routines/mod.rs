@@ -19,8 +19,8 @@ mod copy;
 mod scan;
 
 use super::condition::Flags;
-use super::{Cold, Isa, Translator};
-use crate::layout::{GENERAL, STATE, general};
+use super::{Isa, Translator};
+use crate::layout::{GENERAL, LINK, STATE};
 use crate::routines::Routine;
 use crate::unit::STANDARD;
 use crossdock_emu_guest::addresses::PAGE;
@@ -31,11 +31,7 @@ use crossdock_emu_x64::{Alu, Cc, Label, Map, Mem, Prefix, Reg, Size, Xmm};
 pub const GUEST_ACCESS: u8 = 0x3e;
 
 /// The registers of the first three arguments. The first one is also the result's.
-const ARGUMENTS: [Reg; 3] = [GENERAL[0].1, GENERAL[1].1, GENERAL[2].1];
-const _: () = assert!(GENERAL[0].0 == 0 && GENERAL[1].0 == 1 && GENERAL[2].0 == 2);
-
-/// Place of the link register in the state.
-const LINK: u8 = 30;
+const ARGUMENTS: [Reg; 3] = [GENERAL[0], GENERAL[1], GENERAL[2]];
 
 /// Most bytes that are handled between two reads of the interrupt flag: about 10 microseconds.
 const BYTES_MAX: i32 = 256 << 10;
@@ -81,14 +77,7 @@ impl<I: Isa> Translator<'_, I> {
 
     /// Returns to the caller.
     fn return_from_routine(&mut self) {
-        let stub = self.stub(Cold::Return);
-        self.a.mov(Size::Q, Reg::RAX, general(LINK));
-        if I::EVEN_RETURNS {
-            self.a.alu_imm(Alu::And, Size::Q, Reg::RAX, !1);
-        }
-        self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, Mem::at(Reg::RSP, 8));
-        self.a.jump_if(Cc::Ne, stub);
-        self.a.ret();
+        self.return_by(LINK);
     }
 
     /// As [`Translator::return_from_routine`], after code with vectors of 32 bytes.

@@ -101,11 +101,11 @@ impl Translator<'_> {
             }
             End::Return => {
                 self.clobber();
+                if item.imm == 0 {
+                    return self.return_by(item.rn);
+                }
                 self.jump_target(&item);
-                let stub = self.stub(Cold::Return);
-                self.a.alu(Alu::Cmp, Size::Q, Reg::RAX, Mem::at(Reg::RSP, 8));
-                self.a.jump_if(Cc::Ne, stub);
-                self.a.ret();
+                self.return_at(Reg::RAX);
             }
             End::Syscall => {
                 self.set_pc(self.next);

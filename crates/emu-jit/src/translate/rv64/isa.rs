@@ -56,7 +56,7 @@ impl Isa for Rv64 {
     // Places have 48 bits, and those of generated code fewer than 62.
     const MODE_SHIFT: u32 = 62;
 
-    const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_HALVES;
+    const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_RISCV;
 
     const ROUTINES: Table = RV64_TABLE;
 
