@@ -197,6 +197,9 @@ impl Translator<'_> {
         if let Operation::Move { inverts: false } = kind {
             return self.move_operand(item, sets, form);
         }
+        if let (Operation::Move { .. }, false, Form::Immediate) = (&kind, sets, form) {
+            return self.put_constant(item.rd, u64::from(!item.imm));
+        }
         let carries = matches!(kind, Operation::WithCarry { .. });
         if carries {
             if !sets && self.live {
@@ -270,11 +273,20 @@ impl Translator<'_> {
                     operand => operand,
                 };
                 let t = if tests { Reg::RAX } else { self.result(item.rd, Reg::RAX) };
-                // The operand may be the destination.
-                let is_operand = matches!(operand, Operand::Rm(rm) if rm == t.into());
-                let t = if is_operand { Reg::RAX } else { t };
-                self.fetch(item.rn, t);
-                self.apply(op, Size::D, t, operand);
+                if tests && op == Alu::And {
+                    let n = self.held(item.rn, Reg::RAX);
+                    match operand {
+                        Operand::Imm(imm) => self.a.test_imm(Size::D, n, imm),
+                        Operand::Rm(rm) => self.a.test(Size::D, rm, n),
+                    }
+                } else if matches!(operand, Operand::Rm(rm) if rm == t.into()) {
+                    // The operand is the destination. Both have the same part in the operation.
+                    let n = self.held(item.rn, Reg::RAX);
+                    self.a.alu(op, Size::D, t, n);
+                } else {
+                    self.fetch(item.rn, t);
+                    self.apply(op, Size::D, t, operand);
+                }
                 if !tests {
                     self.put(item.rd, t);
                 }
