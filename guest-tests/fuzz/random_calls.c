@@ -50,24 +50,24 @@ enum { MMAP = SYS_mmap };
 static const uint64_t elsewhere = 0x100000000;
 
 #ifdef __riscv
+#define NUMBER "a7"
+#define ARGUMENT "a"
+#define TRAP "ecall"
+#else
+#define NUMBER "x8"
+#define ARGUMENT "x"
+#define TRAP "svc 0"
+#endif
+
 static long call(long number, const uint64_t *a)
 {
-    register long a7 __asm__("a7") = number;
-    register uint64_t a0 __asm__("a0") = a[0], a1 __asm__("a1") = a[1], a2 __asm__("a2") = a[2];
-    register uint64_t a3 __asm__("a3") = a[3], a4 __asm__("a4") = a[4], a5 __asm__("a5") = a[5];
-    __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
+    register long n __asm__(NUMBER) = number;
+    register uint64_t a0 __asm__(ARGUMENT "0") = a[0], a1 __asm__(ARGUMENT "1") = a[1];
+    register uint64_t a2 __asm__(ARGUMENT "2") = a[2], a3 __asm__(ARGUMENT "3") = a[3];
+    register uint64_t a4 __asm__(ARGUMENT "4") = a[4], a5 __asm__(ARGUMENT "5") = a[5];
+    __asm__ volatile(TRAP : "+r"(a0) : "r"(n), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
     return a0;
 }
-#else
-static long call(long number, const uint64_t *a)
-{
-    register long x8 __asm__("x8") = number;
-    register uint64_t x0 __asm__("x0") = a[0], x1 __asm__("x1") = a[1], x2 __asm__("x2") = a[2];
-    register uint64_t x3 __asm__("x3") = a[3], x4 __asm__("x4") = a[4], x5 __asm__("x5") = a[5];
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-    return x0;
-}
-#endif
 
 // An address above the stack, most likely one of the emulator.
 static uint64_t above(void)
