@@ -39,7 +39,7 @@ tasks:
   dist [--output DIR]
       packages of the release executables, the same bytes each time: a tar archive and a .deb with completions, man pages
       and licences, in target/dist or DIR; their time is SOURCE_DATE_EPOCH, else that of the last commit
-  soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] [--quick] [JOB[/CASE]...]
+  soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--warm] [--seed N] [--quick] [JOB[/CASE]...]
       long runs, resumed where they stopped; for the guest arm64, arm (armhf) or armel in Debian bookworm, riscv64 in trixie, or in SUITE:
 ";
 

@@ -47,6 +47,8 @@ pub struct Soak {
     pub shared: PathBuf,
     /// What belongs to this guest and suite: the same for arm64 in bookworm, else a directory below it.
     pub directory: PathBuf,
+    /// Whether the emulator keeps translations and uses those of earlier processes.
+    pub is_warm: bool,
 }
 
 /// Name of a job, what it does, and its cases.
@@ -68,19 +70,19 @@ pub fn usage() -> String {
     jobs + hostile::USAGE
 }
 
-/// `soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] [--quick] [NAME[/CASE]...]`
+/// `soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--warm] [--seed N] [--quick] [NAME[/CASE]...]`
 pub fn soak(args: &[&str]) -> Result<()> {
     let (mut again, mut emulator, mut names) = (false, None, Vec::new());
     let (mut guest, mut suite) = (guests::find("arm64")?, None);
-    let (mut seed, mut is_quick) = (1, false);
+    let (mut seed, mut is_quick, mut is_warm) = (1, false, false);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match *arg {
             "--again" => again = true,
             "--help" | "-h" => {
                 print!(
-                    "cargo xtask soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--seed N] \
-                     [--quick] [JOB[/CASE]...]\n{}",
+                    "cargo xtask soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--warm] \
+                     [--seed N] [--quick] [JOB[/CASE]...]\n{}",
                     usage()
                 );
                 return Ok(());
@@ -88,6 +90,7 @@ pub fn soak(args: &[&str]) -> Result<()> {
             "--guest" => guest = guests::find(rest.next().context("--guest needs a name")?)?,
             "--suite" => suite = Some(*rest.next().context("--suite needs a name of Debian's")?),
             "--quick" => is_quick = true,
+            "--warm" => is_warm = true,
             "--seed" => {
                 let value = rest.next().context("--seed needs a number")?;
                 seed = value.parse().with_context(|| format!("--seed {value}: no number"))?;
@@ -105,7 +108,8 @@ pub fn soak(args: &[&str]) -> Result<()> {
         names.iter().partition(|name| part(name).0 == "hostile");
     let mut failures = Vec::new();
     if names.is_empty() || !of_emulator.is_empty() {
-        failures.extend(emulator_jobs(guest, suite.unwrap_or(guest.suite), emulator, &of_emulator, again)?);
+        let suite = suite.unwrap_or(guest.suite);
+        failures.extend(emulator_jobs(guest, suite, (emulator, is_warm), &of_emulator, again)?);
     }
     if names.is_empty() || !of_hostile.is_empty() {
         let cases: Vec<&str> = of_hostile.iter().map(|name| part(name).1).collect();
@@ -117,11 +121,11 @@ pub fn soak(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the jobs of these names, or all jobs, with our emulator. Returns the failures.
+/// Runs the jobs of these names, or all jobs, with our emulator, which may keep translations. Returns the failures.
 fn emulator_jobs(
     guest: &'static Guest,
     suite: &str,
-    emulator: Option<PathBuf>,
+    (emulator, is_warm): (Option<PathBuf>, bool),
     names: &[&str],
     again: bool,
 ) -> Result<Vec<String>> {
@@ -137,13 +141,15 @@ fn emulator_jobs(
         (name, suite) => shared.join(format!("{name}-{suite}")),
     };
     std::fs::create_dir_all(&directory)?;
+    let emulators = directory.join(if is_warm { "emulators-warm" } else { "emulators" });
     let soak = Soak {
         guest,
         suite: suite.into(),
-        emulator: kept(&emulator, &directory.join("emulators"))?,
+        emulator: kept(&emulator, &emulators)?,
         qemu: Path::new("/usr/bin").join(guest.qemu),
         shared,
         directory,
+        is_warm,
     };
     let mut failures = Vec::new();
     for (job, _, cases) in JOBS {

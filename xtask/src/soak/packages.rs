@@ -107,8 +107,15 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
     let packages: Vec<&str> = all.filter(|name| !guest.without.contains(name)).collect();
     println!("installing {} packages by {emulator}; see {}", packages.len(), log.display());
     let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
+    // The container has the machine's /dev, so the folder is in neither tree.
+    let folder = PathBuf::from(format!("/dev/shm/crossdock-soak-{}", std::process::id()));
+    let translations = (soak.is_warm && emulator != "qemu").then_some(&folder);
+    if let Some(folder) = translations {
+        std::fs::create_dir(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
     let status = Command::new(crossdock)
         .env("CROSSDOCK_ROOT", soak.directory.join("store"))
+        .envs(translations.map(|folder| (roots::TRANSLATIONS, folder)))
         .args(["unshare", "--emulator", emulator, "--platform", guest.platform, "--"])
         .args(["timeout", "--kill-after=5", "7200"])
         // /proc can be mounted for process ids of the same user namespace only.
@@ -119,7 +126,13 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
         .stdout(file.try_clone()?)
         .stderr(file)
         .status()
-        .context("run crossdock unshare")?;
+        .context("run crossdock unshare");
+    if let Some(folder) = translations {
+        let made = std::fs::read_dir(folder)?.count();
+        println!("{}: {made} entries", folder.display());
+        std::fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    let status = status?;
     if !status.success() {
         bail!("the installation by {emulator} failed, {status}; see {}", log.display());
     }

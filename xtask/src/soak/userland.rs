@@ -7,8 +7,7 @@ use anyhow::{Context, Result};
 
 use super::{Case, Soak, Verdict, ending, packages};
 use crate::demo;
-use crate::guests::Guest;
-use crate::roots::{self, Handler};
+use crate::roots::{self, Handler, TRANSLATIONS};
 use crate::tools::{checkout, run};
 
 /// A copy of the root with everything installed, with `guest-tests/userland` and sources of Debian in its
@@ -24,7 +23,7 @@ fn prepared(soak: &Soak) -> Result<PathBuf> {
         std::fs::rename(&partial, &root)?;
     }
     let place = root.join("soak");
-    std::fs::create_dir_all(&place)?;
+    std::fs::create_dir_all(root.join(&FOLDER[1..]))?;
     for entry in std::fs::read_dir(checkout().join("guest-tests/userland"))? {
         let path = entry?.path();
         std::fs::copy(&path, place.join(path.file_name().expect("an entry has a name")))?;
@@ -78,8 +77,12 @@ fn debian_sources(soak: &Soak, root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Where a root has the translations of a run with `--warm`.
+const FOLDER: &str = "/soak/translations";
+
 /// Runs a script in the root.
-fn script(guest: &'static Guest, emulator: &Path, root: &Path, seconds: u64, text: &str) -> Result<Output> {
+fn script(soak: &Soak, emulator: &Path, root: &Path, seconds: u64, text: &str) -> Result<Output> {
+    let guest = soak.guest;
     let handler = Handler { runs: Some((emulator.to_path_buf(), guest)) };
     roots::enter(root, &handler, seconds, "chroot")
         .arg(root)
@@ -91,17 +94,18 @@ fn script(guest: &'static Guest, emulator: &Path, root: &Path, seconds: u64, tex
             ("LC_ALL", "C.UTF-8"),
             ("GUEST_FILE", guest.file),
         ])
+        .envs(soak.is_warm.then_some((TRANSLATIONS, FOLDER)))
         .output()
         .context("run timeout and unshare")
 }
 
 /// Passes if a script succeeds under our emulator; a script that fails is tried under QEMU.
 fn compared(soak: &Soak, root: &Path, seconds: u64, text: &str) -> Result<Verdict> {
-    let ours = script(soak.guest, &soak.emulator, root, seconds, text)?;
+    let ours = script(soak, &soak.emulator, root, seconds, text)?;
     if ours.status.success() {
         return Ok(Verdict::Pass);
     }
-    let theirs = script(soak.guest, &soak.qemu, root, seconds, text)?;
+    let theirs = script(soak, &soak.qemu, root, seconds, text)?;
     if theirs.status.success() {
         return Ok(Verdict::Fail(ending(&ours)));
     }
