@@ -233,8 +233,8 @@ impl TestFarm {
     }
 
     /// Puts a blob into the storage.
-    pub fn put(&self, bytes: Vec<u8>) {
-        self.storage.keep(&bytes).expect("kept");
+    pub fn put(&self, bytes: Vec<u8>) -> reapi::Digest {
+        self.storage.keep(&bytes).expect("kept")
     }
 }
 

@@ -50,6 +50,9 @@ pub struct Order {
     pub resolv_conf: Option<String>,
     /// Seconds since 1970 that no time in the layer is later than.
     pub source_date_epoch: Option<i64>,
+    /// Whether owners of files are lost, since whoever asks has a single id (docs/dev/sandbox.md).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loses_owners: bool,
     /// How the layer is written.
     pub layers: LayerOptions,
 }

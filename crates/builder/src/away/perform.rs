@@ -12,6 +12,7 @@ use crossdock_dockerfile::ignore::clean;
 use crossdock_oci::layer::{UnpackLimit, extract_tar};
 use crossdock_oci::{Descriptor, Digest, Reference, Store};
 use crossdock_platform::Platform;
+use crossdock_sandbox::idmap::IdMapping;
 use crossdock_sandbox::{self as sandbox, Emulator};
 
 use crate::away::order::{Answer, Files, Meta, Order, OrderMountKind};
@@ -86,6 +87,9 @@ pub fn perform(store: &Store, order: &Order, inputs: &Inputs<'_>, events: &dyn E
     };
     let settings = settings(order);
     let engine = Engine::new(&environment, &settings);
+    if let Err(reason) = check_ids(order) {
+        return Answer::Refused(reason);
+    }
     let work = Work { engine: &engine, order, inputs };
     match work.run() {
         Ok(answer) => answer,
@@ -95,6 +99,20 @@ pub fn perform(store: &Store, order: &Order, inputs: &Inputs<'_>, events: &dyn E
         ),
         Err(ErrorKind::Command { status, hint, .. }) => Answer::Failed { status, hint },
         Err(error) => Answer::Refused(error.to_string()),
+    }
+}
+
+/// Refuses to make another layer than a build where the order comes from: with a single id, files of others
+/// are this user's, and `chown` does nothing (docs/dev/sandbox.md).
+fn check_ids(order: &Order) -> Result<(), String> {
+    let mapping = IdMapping::current().map_err(|e| format!("read the ids of this machine's user: {e}"))?;
+    match mapping.is_single() && !order.loses_owners {
+        true => {
+            Err("the user of the worker has a single id, with which files lose their owners; install uidmap \
+                     there and give the user ranges in /etc/subuid and /etc/subgid"
+                .to_string())
+        }
+        false => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use crossdock_oci::layer::{Timestamps, export_tar};
+use crossdock_oci::store::Owners;
 use crossdock_platform::Platform;
 use rustix::fs::FileType;
 
@@ -75,6 +76,7 @@ pub(crate) fn package(
         groups: steps.groups.clone(),
         resolv_conf: steps.resolv_conf.clone(),
         source_date_epoch: settings.source_date_epoch,
+        loses_owners: engine.env.store.owners() == Owners::Ignore,
         layers: engine.env.layers,
     };
     Ok(Package { order, files: files.files, directory: files.directory, emulator })

@@ -11,7 +11,7 @@ use crossdock_testkit::LayerTar;
 use crossdock_testkit::farm::{ActionResult, Behaviour, PROPERTY, TestFarm};
 use crossdock_testkit::foreign::{Cpu, hello_and_exit};
 
-use crate::support::{Ran, Running, World, eventually, our_emulator, require};
+use crate::support::{Ran, Running, Who, World, eventually, our_emulator, require};
 
 /// A world with a farm whose workers keep layers in the world.
 fn farm(world: &World) -> TestFarm {
@@ -632,6 +632,57 @@ fn a_worker_that_can_have_no_namespace_is_told() {
     assert!(built.err.contains("runs here") && built.err.contains("max_user_namespaces"), "{}", built.err);
     built.ok();
     assert_eq!(world.sh("t", "cat /1"), "1\n");
+}
+
+#[test]
+fn a_worker_with_a_single_id_makes_no_layer_for_those_with_more() {
+    let world = World::with_base();
+    let worker = world.text("worker");
+    let env = [("CROSSDOCK_FARM_CACHE", worker.as_str()), ("CROSSDOCK_TRANSLATIONS", "0")];
+    let farm = TestFarm::start(1, &[&env[..], &[("CROSSDOCK_SINGLE_ID", "1")]].concat());
+    let dockerfile = "FROM base\nRUN touch /f && chown 5:6 /f\n";
+    let built = build(&world, &farm, dockerfile, &[]);
+    assert!(built.err.contains("runs here") && built.err.contains("/etc/subuid"), "{}", built.err);
+    built.ok();
+    assert_eq!(world.sh("t", "stat -c %u:%g /f"), "5:6\n");
+    assert_eq!(requests(&farm).get("UpdateActionResult"), None);
+    // Who has a single id as well makes the same there as at home.
+    let alone = World::of(Who::SingleId).load_base();
+    let built = build(&alone, &farm, dockerfile, &[]);
+    assert!(!built.err.contains("warning") && built.err.contains(" on worker-1"), "{}", built.err);
+    built.ok();
+    let here = World::of(Who::SingleId).load_base();
+    here.build(dockerfile, &["-t", "t", "--timestamp", "1000000000"]).ok();
+    assert_eq!(digest(&alone, "t"), digest(&here, "t"));
+}
+
+#[test]
+fn failures_that_an_engine_keeps_are_executed_again() {
+    let dockerfile = "FROM base\nRUN echo 1 > /1\n";
+    for may_update in [false, true] {
+        let world = World::with_base();
+        let farm = farm(&world);
+        // Of the engine's own entry, without one under the key.
+        farm.behave(|behaviour| behaviour.may_update = false);
+        build(&world, &farm, dockerfile, &[]).ok();
+        let answer = farm.put(br#"{"Failed":{"status":"exit code: 1","hint":null}}"#.to_vec());
+        farm.change_results(|result| {
+            result.exit_code = 1;
+            let file = result.output_files.iter_mut().find(|file| file.path == "result.json");
+            file.expect("an answer").digest = Some(answer.clone());
+        });
+        farm.behave(|behaviour| behaviour.may_update = may_update);
+        farm.take_requests();
+        let second = World::with_base();
+        let built = build(&second, &farm, dockerfile, &[]);
+        assert!(!built.err.contains("warning") && built.err.contains(" on worker-1"), "{}", built.err);
+        built.ok();
+        assert_eq!(requests(&farm)["Execute"], 2, "the kept failure, and another try");
+        assert_eq!(digest(&world, "t"), digest(&second, "t"));
+        // Now it is kept as what it is.
+        build(&World::with_base(), &farm, dockerfile, &[]).ok();
+        assert_eq!(requests(&farm).get("Execute"), None);
+    }
 }
 
 #[test]

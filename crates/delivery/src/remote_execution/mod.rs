@@ -238,6 +238,7 @@ impl Farm {
         if task.use_cache
             && !client.capabilities().may_update
             && let Some(known) = client.action_result(&action.digest, &[result::ANSWER])?
+            && known.exit_code == 0
         {
             match self.fetched(&reading, &known) {
                 Ok(known) => return Ok((known, true)),
@@ -252,6 +253,7 @@ impl Farm {
             }
         }
         let mut sends = 0;
+        let mut skip_cache = !task.use_cache;
         let mut placed = None;
         let place = |placed: &mut Option<String>, worker: String| {
             if placed.as_ref() != Some(&worker) {
@@ -279,7 +281,7 @@ impl Farm {
             };
             let mut output = |stderr: bool, bytes: &[u8]| output.take(env.events, stderr, bytes);
             let mut policy = Policy {
-                skip_cache: !task.use_cache,
+                skip_cache,
                 wait: self.options.wait,
                 inline: &[result::ANSWER],
                 is_stopped: &|| env.stop.is_set() || self.is_over.load(Ordering::SeqCst),
@@ -290,6 +292,12 @@ impl Farm {
             match client.execute(&action.digest, &mut policy) {
                 Err(FarmError::Missing(_)) if sends < SENDS_MAX => {}
                 Err(FarmError::Stopped) => return Err(Unplaced::Error(ErrorKind::Cancelled)),
+                // Some engines keep failures, and what failed once may succeed now.
+                Ok(Execution::Done { result, is_cached: true, .. })
+                    if result.exit_code != 0 && !skip_cache =>
+                {
+                    skip_cache = true;
+                }
                 other => break other?,
             }
         };
