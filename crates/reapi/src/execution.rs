@@ -21,6 +21,8 @@ use crate::live::Live;
 
 /// How often an execution looks whether it should end.
 const LOOK_TIME: Duration = Duration::from_millis(50);
+/// Type of an operation's metadata, the end of its address.
+const METADATA: &str = "build.bazel.remote.execution.v2.ExecuteOperationMetadata";
 /// How long cancellations may take: nothing depends on them.
 const CANCEL_TIME: Duration = Duration::from_secs(5);
 
@@ -124,7 +126,7 @@ impl Client {
         name: &mut Option<String>,
     ) -> Result<Execution> {
         let mut attempt = 0;
-        let mut queue = Queue { since: Instant::now(), wait: policy.wait, stage: None };
+        let mut queue = Queue::new(policy.wait);
         let mut live = Live::new(&self.connection);
         loop {
             let opened = match &name {
@@ -228,9 +230,10 @@ impl Client {
                 }
                 return self.ended(operation).map(|response| Streamed::Done(Box::new(response)));
             }
-            let metadata =
-                operation.metadata.map(|any| reapi::ExecuteOperationMetadata::decode(any.value.as_slice()));
-            if let Some(Ok(metadata)) = metadata {
+            // Some servers send none, or something else.
+            let metadata = operation.metadata.filter(|any| any.type_url.ends_with(METADATA));
+            let metadata = metadata.map(|any| any.value).unwrap_or_default();
+            if let Ok(metadata) = reapi::ExecuteOperationMetadata::decode(metadata.as_slice()) {
                 if let Some(stage) = queue.note(&metadata) {
                     (policy.told)(stage);
                 }
@@ -277,9 +280,15 @@ struct Queue {
     wait: Duration,
     /// The last stage that was told.
     stage: Option<Stage>,
+    /// The server has it and does not say what it does with it.
+    is_accepted: bool,
 }
 
 impl Queue {
+    fn new(wait: Duration) -> Queue {
+        Queue { since: Instant::now(), wait, stage: None, is_accepted: false }
+    }
+
     /// Notes what a server says of an execution; gives the stage if it is another one.
     fn note(&mut self, metadata: &reapi::ExecuteOperationMetadata) -> Option<Stage> {
         let stage = match StageValue::try_from(metadata.stage) {
@@ -288,6 +297,10 @@ impl Queue {
                 Stage::Executing(partial.map(|partial| clean(&partial.worker)).unwrap_or_default())
             }
             Ok(StageValue::Queued) => Stage::Queued,
+            Ok(StageValue::Unknown) => {
+                self.is_accepted = true;
+                return None;
+            }
             _ => return None,
         };
         // A worker was lost: the wait begins again.
@@ -299,8 +312,14 @@ impl Queue {
         is_new.then_some(stage)
     }
 
+    /// Whether nobody takes it. Engines that tell no stages may be executing it.
     fn is_over(&self) -> bool {
-        !matches!(self.stage, Some(Stage::Executing(_))) && self.since.elapsed() >= self.wait
+        let may_execute = match &self.stage {
+            Some(Stage::Executing(_)) => true,
+            Some(Stage::Queued) => false,
+            None => self.is_accepted,
+        };
+        !may_execute && self.since.elapsed() >= self.wait
     }
 }
 
@@ -314,8 +333,10 @@ mod tests {
 
     #[test]
     fn only_a_queued_execution_is_given_up() {
-        let mut queue = Queue { since: Instant::now(), wait: Duration::ZERO, stage: None };
+        let mut queue = Queue::new(Duration::ZERO);
         assert!(queue.is_over(), "a server that says nothing");
+        assert_eq!(queue.note(&metadata(StageValue::Unknown)), None);
+        assert!(!queue.is_over(), "a server that tells no stages");
         assert_eq!(queue.note(&metadata(StageValue::Queued)), Some(Stage::Queued));
         assert_eq!(queue.note(&metadata(StageValue::Queued)), None, "told once");
         assert_eq!(queue.note(&metadata(StageValue::Executing)), Some(Stage::Executing(String::new())));

@@ -164,6 +164,7 @@ fn buildbox_makes_the_same_image() {
     let world = World::with_base();
     let buildbox = BuildBox::start(&world, 2);
     makes_the_same_image(&world, &buildbox.address, " on runner-");
+    waits_for_long_steps(&world, &buildbox.address);
     // It keeps failures as well: this command fails the first time only.
     let dockerfile = "FROM base\nRUN --mount=type=cache,target=/c test -e /c/f || { touch /c/f; exit 7; }\n";
     let args = ["-t", "u", "--farm", &buildbox.address];
@@ -218,6 +219,15 @@ fn an_engine_of_others_makes_the_same_image() {
     let more = ["--add-host", "farmhost:10.1.2.3", "--farm", &just.address, "context"];
     let built = world.crossdock_at(&world.path("second"), &[&words[..], &more].concat()).run();
     assert!(built.executed().iter().all(|step| !step.contains("RUN")), "{}", built.err);
+    built.ok();
+    waits_for_long_steps(&world, &just.address);
+}
+
+/// Builds on an engine that does not tell whether a step is queued or executed.
+fn waits_for_long_steps(world: &World, address: &str) {
+    let args = ["-t", "long", "--farm", address, "--farm-wait", "3"];
+    let built = world.build("FROM base\nRUN sleep 5; echo 1 > /1\n", &args);
+    assert!(!built.err.contains("warning"), "{}", built.err);
     built.ok();
 }
 
