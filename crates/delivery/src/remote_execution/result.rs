@@ -178,13 +178,13 @@ fn bring(
     }
     if !store.contains(&descriptor.digest).map_err(|e| failed("look for a layer", e))? {
         let is_plain = Compression::of_media_type(&descriptor.media_type) == Compression::None;
-        let writer = store.blob_writer().map_err(|e| failed("store a layer", e))?;
-        let mut writer = BufWriter::new(writer);
+        let writer = store.layer_writer(descriptor, &layer.diff_id);
+        let mut writer = BufWriter::new(writer.map_err(|e| failed("store a layer", e))?);
         client.read(digest, is_plain, &mut writer)?;
         let io = |source| FarmError::Io { doing: "store a layer of the farm".to_string(), source };
         writer.flush().map_err(io)?;
         let writer = writer.into_inner().map_err(|e| io(e.into_error()))?;
-        writer.commit(Some(&descriptor.digest)).map_err(|e| failed("store a layer", e))?;
+        return writer.finish().map_err(|e| failed("store and check a layer", e));
     }
     // Layers of steps never need lower ones.
     if store.snapshot(&layer.diff_id, &[]).map_err(|e| failed("look for a layer", e))?.is_some() {

@@ -1,7 +1,7 @@
 //! A blob that others read while it is still being written.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -120,6 +120,37 @@ impl Growing {
         let there = self.length().saturating_sub(position);
         let wanted = buffer.len().min(usize::try_from(there).unwrap_or(usize::MAX));
         self.file.read_at(&mut buffer[..wanted], position)
+    }
+}
+
+/// How long a reader waits before it asks again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Reads a blob from its beginning while it is written, and ends with it.
+pub(crate) struct Following {
+    blob: Arc<Growing>,
+    position: u64,
+}
+
+impl Following {
+    pub(crate) fn new(blob: Arc<Growing>) -> Following {
+        Following { blob, position: 0 }
+    }
+}
+
+impl Read for Following {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.blob.wait(self.position, PATIENCE) {
+                Growth::Bytes(_) => break,
+                Growth::End => return Ok(0),
+                Growth::Nothing => {}
+                Growth::GivenUp => return Err(io::Error::other("it was given up")),
+            }
+        }
+        let n = self.blob.read_at(buffer, self.position)?;
+        self.position += n as u64;
+        Ok(n)
     }
 }
 

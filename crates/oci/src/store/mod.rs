@@ -30,7 +30,7 @@ pub use gc::{CacheUsage, DiskUsage, GcOptions, GcReport, Usage};
 pub use growing::{FOLLOWED_FROM, Follow, Growing, Growth};
 pub use image::{IdMatch, ImageEntry, ImageRecord, LoadedImage};
 pub use keep::Keep;
-pub use snapshot::{CommittedLayer, Frozen, LayerOptions, Scratch, Unpacked};
+pub use snapshot::{CommittedLayer, Frozen, LayerOptions, LayerWriter, Scratch, Unpacked};
 pub use untagged::UntaggedRecord;
 pub use volume::{Volume, VolumeRemoval, VolumeUse, is_volume_name};
 

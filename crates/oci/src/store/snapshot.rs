@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ use crate::media_type::Compression;
 use crate::name::random_name;
 use crate::store::blob::{BlobWriter, check_size};
 use crate::store::files::{file_name, walk_size};
-use crate::store::growing::{FOLLOWED_FROM, Follow};
+use crate::store::growing::{FOLLOWED_FROM, Follow, Following};
 use crate::store::image::LoadedImage;
 use crate::store::lease::Use;
 use crate::store::lock::{self, Mode};
@@ -93,6 +94,44 @@ impl Write for Followed<'_> {
             let _ = self.blob.follow().map(follow);
         }
         Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.blob.flush()
+    }
+}
+
+/// The blob of a layer being written and checked, see [`Store::layer_writer`].
+pub struct LayerWriter {
+    blob: BlobWriter,
+    store: Store,
+    layer: Descriptor,
+    diff_id: Digest,
+    /// Ends by itself when the writer is dropped.
+    checking: Option<JoinHandle<Result<()>>>,
+}
+
+impl LayerWriter {
+    /// Verifies and names the blob, then says what is wrong with its archive; a blob whose archive is bad
+    /// stays, as other blobs do.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`BlobWriter::commit`] and [`Store::check_layer`].
+    pub fn finish(self) -> Result<()> {
+        let LayerWriter { blob, store, layer, diff_id, checking } = self;
+        let (_, size) = blob.commit(Some(&layer.digest))?;
+        check_size(&layer, size)?;
+        match checking {
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => store.check_layer(&layer, &diff_id),
+        }
+    }
+}
+
+impl Write for LayerWriter {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.blob.write(buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -256,6 +295,21 @@ impl Store {
     pub fn check_layer_bytes(&self, bytes: &[u8], layer: &Descriptor, diff_id: &Digest) -> Result<()> {
         check_size(layer, bytes.len() as u64)?;
         self.check_archive(bytes, layer, diff_id)
+    }
+
+    /// A writer for the blob of a layer, whose archive is checked as [`Store::check_layer`] does; that of a
+    /// large one while it is written, by a thread of its own.
+    pub fn layer_writer(&self, layer: &Descriptor, diff_id: &Digest) -> Result<LayerWriter> {
+        let mut blob = self.blob_writer()?;
+        let (store, layer, diff_id) = (self.clone(), layer.clone(), diff_id.clone());
+        // Without a descriptor or a thread to spare it is checked when it is whole.
+        let growing = (layer.size >= FOLLOWED_FROM).then(|| blob.follow().ok()).flatten();
+        let checking = growing.and_then(|growing| {
+            let (store, layer, diff_id) = (store.clone(), layer.clone(), diff_id.clone());
+            let check = move || store.check_archive(Following::new(growing), &layer, &diff_id);
+            std::thread::Builder::new().spawn(check).ok()
+        });
+        Ok(LayerWriter { blob, store, layer, diff_id, checking })
     }
 
     fn check_archive(&self, blob: impl io::Read + Send, layer: &Descriptor, diff_id: &Digest) -> Result<()> {

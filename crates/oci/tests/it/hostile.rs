@@ -2,12 +2,13 @@
 //! without a file outside of the target.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crossdock_oci::archive::SaveItem;
 use crossdock_oci::layer::extract_tar;
 use crossdock_oci::manifest::{Descriptor, Document};
-use crossdock_oci::store::{GcOptions, LayerOptions, Owners};
+use crossdock_oci::store::{FOLLOWED_FROM, GcOptions, LayerOptions, Owners};
 use crossdock_oci::validate::Missing;
 use crossdock_oci::{Digest, ImageConfig, Reference, Store, StoreError, media_type};
 use crossdock_platform::{Platform, parse_list};
@@ -56,6 +57,44 @@ fn a_layer_is_checked_without_unpacking_it() {
     let deleted = LayerTar::new().file(".wh.d/f", "text").finish();
     for bad in [cut, deleted, vec![b'x'; 2048]] {
         assert!(check(&bad, &Digest::of(&bad)).is_err());
+    }
+}
+
+#[test]
+fn a_large_layer_is_checked_while_it_is_written() {
+    let store = TempStore::new();
+    let take = |archive: &[u8], diff_id: &Digest, sent: &[u8]| {
+        assert!(archive.len() as u64 > FOLLOWED_FROM, "a large one");
+        let layer = Descriptor::of(media_type::OCI_LAYER_TAR, archive);
+        let mut writer = store.layer_writer(&layer, diff_id).expect("a writer");
+        sent.chunks(100_000).for_each(|piece| writer.write_all(piece).expect("written"));
+        (layer, writer)
+    };
+    let text = "text".repeat(2 << 20);
+    let archive = LayerTar::new().dir("d/").file("d/f", &text).finish();
+    let good = Digest::of(&archive);
+    // What never comes does not stay, and nobody waits for it.
+    drop(take(&archive, &good, &archive[..5_000_000]));
+    assert!(!store.contains(&good).expect("readable"));
+    let mut other = archive.clone();
+    other[600] ^= 1;
+    let (_, writer) = take(&archive, &good, &other);
+    assert!(matches!(writer.finish(), Err(StoreError::DigestMismatch { .. })));
+    assert!(!store.contains(&good).expect("readable"));
+    let (_, writer) = take(&archive, &ZEROS.parse().expect("a digest"), &archive);
+    let wrong = writer.finish().expect_err("another diff_id");
+    assert!(wrong.to_string().contains(ZEROS), "{wrong}");
+    let (layer, writer) = take(&archive, &good, &archive);
+    writer.finish().expect("a good layer");
+    store.check_layer(&layer, &good).expect("it is there");
+    assert_eq!(fs::read_dir(store.root().join("trees")).expect("a directory").count(), 0);
+    let cut = archive[..archive.len() - 3_000_000].to_vec();
+    let deleted = LayerTar::new().file("f", &text).file(".wh.f/f", "text").finish();
+    for bad in [cut, deleted, vec![b'x'; archive.len()]] {
+        let (layer, writer) = take(&bad, &Digest::of(&bad), &bad);
+        let told = writer.finish().expect_err("a bad archive").to_string();
+        let later = store.check_layer(&layer, &Digest::of(&bad)).expect_err("a bad archive");
+        assert_eq!(told, later.to_string());
     }
 }
 
