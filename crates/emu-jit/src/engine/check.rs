@@ -346,7 +346,7 @@ impl<I: Isa> Runner<I> {
             }
         }
         let exit = self.run_alone(jit, state, host, interrupt);
-        let exit = self.finish_block(state, host, start, &items, exit);
+        let exit = self.finish_block(state, host, start, &items, exit, interpreted.pc);
         if matches!(exit, Exit::Fault(_)) {
             // Flags that are overwritten before anything reads them may be stale.
             interpreted.nzcv = state.nzcv;
@@ -369,9 +369,10 @@ impl<I: Isa> Runner<I> {
         Err(format!("the block at {start:#x} differs (instructions {items:08x?}){text}"))
     }
 
-    /// If the block was left because an instruction in it signalled an invalid operation, or accessed an
-    /// address with a tag, the interpreter has run that instruction. This runs the rest of the block, also in
-    /// the interpreter.
+    /// If the block was left because an instruction in it signalled an invalid operation, accessed an address
+    /// with a tag, or found registers that its code is not for (a single without ones above it, another
+    /// configuration of vectors), the interpreter has run that instruction. This runs the rest of the block,
+    /// also in the interpreter. `end` is where the interpreter's block has led to.
     fn finish_block(
         &mut self,
         state: &mut State,
@@ -379,9 +380,12 @@ impl<I: Isa> Runner<I> {
         start: u64,
         items: &[I::Item],
         exit: Exit,
+        end: u64,
     ) -> Exit {
-        let left = state.generated[Slot::Exit as usize] & 7 == ExitKind::Fault as u64;
-        if exit != Exit::Budget || !left {
+        let kind = state.generated[Slot::Exit as usize] & 7;
+        // A branch, too, may lead to a place inside its block, as the interpreter's does then.
+        let handed_over = kind == ExitKind::Indirect as u64 && state.pc != end;
+        if exit != Exit::Budget || kind != ExitKind::Fault as u64 && !handed_over {
             return exit;
         }
         for n in 1..items.len() {
