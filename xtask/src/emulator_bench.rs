@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::guests::{self, Guest};
 use crate::roots::{self, Handler};
-use crate::tools::{checkout, release, run};
+use crate::tools::{checkout, release, require, run};
 
 /// Seconds after which a run is stopped.
 const LIMIT: u64 = 300;
@@ -30,6 +30,24 @@ const PROGRAMS: [(&str, &str, &str); 16] = [
     ("generated code", "generated", "20000"),
     ("fork, 500 times", "fork", "500"),
     ("fork and exec, 300 times", "fork", "300 exec"),
+];
+
+/// Loops of `bench/emulator/loops.c`, for guests that have [`Guest::loops`]: what each does, name, rounds.
+const LOOPS: [(&str, &str, u32); 14] = [
+    ("vectors: saxpy, float", "saxpy", 40_001),
+    ("vectors: dot product, float", "dot", 40_001),
+    ("vectors: daxpy with a scale", "daxpy", 12_001),
+    ("vectors: matrices of float", "matrices", 1_501),
+    ("vectors: maximum of floats", "maximum", 40_001),
+    ("vectors: integers and rotations", "mix", 20_001),
+    ("vectors: exclusive or of bytes", "xor", 100_001),
+    ("vectors: clamped sums of bytes", "clamp", 15_001),
+    ("vectors: sum of differences of bytes", "differences", 15_001),
+    ("vectors: sums under a condition", "condition", 30_001),
+    ("vectors: count of bytes", "count", 40_001),
+    ("vectors: strlen of 28 bytes", "strlen", 10_001),
+    ("vectors: memcpy of 0 to 31 bytes", "memcpy", 30_001),
+    ("vectors: memcpy of 64 KiB", "copy", 6_001),
 ];
 
 /// Commands that run in a Debian root: name, times in a row, command.
@@ -67,6 +85,8 @@ struct Place {
     command: Vec<String>,
     /// A folder for translations, as the command sees it.
     translations: String,
+    /// The CPU that QEMU is, unless its own choice does.
+    cpu: Option<&'static str>,
 }
 
 /// A column: who runs the programs, and how.
@@ -109,6 +129,7 @@ pub fn emulator(args: &[&str]) -> Result<()> {
     let qemu = Path::new("/usr/bin").join(guest.qemu);
     columns.push(column(version(&qemu)?, qemu, false));
     let mut works = programs(guest, &wanted)?;
+    works.extend(loops(guest, &wanted)?);
     works.extend(userland(guest, &wanted)?);
     table(&works, &columns, rounds)
 }
@@ -127,32 +148,62 @@ fn is_wanted(wanted: &[String], name: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|part| name.contains(part))
 }
 
+/// Compiles a program of `bench/emulator` into the folder `place` of those for one CPU.
+fn compile(compiler: &str, options: &[&str], file: &str, place: &str) -> Result<PathBuf> {
+    let directory = checkout().join("target/bench/emulator").join(place);
+    std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    let program = directory.join(file);
+    run(Command::new(compiler)
+        .args(["-O3", "-w", "-static", "-pthread"])
+        .args(options)
+        .arg("-o")
+        .args([&program, &checkout().join("bench/emulator").join(format!("{file}.c"))])
+        .arg("-lm"))?;
+    Ok(program)
+}
+
+/// A compiled program with arguments, divided by spaces.
+fn call(program: &Path, arguments: &str, cpu: Option<&'static str>) -> Place {
+    let mut command = vec![program.display().to_string()];
+    command.extend(arguments.split(' ').map(str::to_string));
+    let translations = program.with_file_name("translations").display().to_string();
+    Place { root: PathBuf::from("/"), command, translations, cpu }
+}
+
 /// Compiles the programs of `bench/emulator`.
 fn programs(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
-    let source = checkout().join("bench/emulator");
-    let directory = checkout().join("target/bench/emulator");
     let mut works = Vec::new();
     for (name, file, arguments) in PROGRAMS.into_iter().filter(|(name, ..)| is_wanted(wanted, name)) {
-        let build = |compiler: &str, options: &[&str], place: &str| -> Result<Place> {
-            std::fs::create_dir_all(directory.join(place))?;
-            let program = directory.join(place).join(file);
-            run(Command::new(compiler)
-                .args(["-O3", "-w", "-static", "-pthread"])
-                .args(options)
-                .arg("-o")
-                .args([&program, &source.join(format!("{file}.c"))])
-                .arg("-lm"))?;
-            let mut command = vec![program.display().to_string()];
-            command.extend(arguments.split(' ').map(str::to_string));
-            let translations = directory.join(place).join("translations").display().to_string();
-            Ok(Place { root: PathBuf::from("/"), command, translations })
-        };
         let more = if file == "vector" { guest.vectors } else { &[] };
-        let options = [guest.bench, more].concat();
-        let (native, guest) = (build("gcc", &[], "host")?, build(guest.compiler, &options, guest.name)?);
+        let native = compile("gcc", &[], file, "host")?;
+        let foreign = compile(guest.compiler, &[guest.bench, more].concat(), file, guest.name)?;
+        let (native, guest) = (call(&native, arguments, None), call(&foreign, arguments, None));
         works.push(Work { name, times: 1, native, guest });
     }
     Ok(works)
+}
+
+/// Compiles the loops, for the guest's vectors and for the host's AVX2, both with clang.
+fn loops(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
+    let Some(vectors) = &guest.loops else {
+        return Ok(Vec::new());
+    };
+    let chosen: Vec<_> = LOOPS.into_iter().filter(|(name, ..)| is_wanted(wanted, name)).collect();
+    if chosen.is_empty() {
+        return Ok(Vec::new());
+    }
+    require(&[("clang-16", "clang-16")])?;
+    let build = |options: &[&str], place: &str| {
+        compile("clang-16", &[options, &["-ffast-math"]].concat(), "loops", place)
+    };
+    let (native, foreign) = (build(&["-march=x86-64-v3"], "host")?, build(vectors.options, guest.name)?);
+    let work = |(name, chosen, rounds): (&'static str, &str, u32)| {
+        let arguments = format!("{chosen} {rounds}");
+        let (native, guest) =
+            (call(&native, &arguments, None), call(&foreign, &arguments, Some(vectors.cpu)));
+        Work { name, times: 1, native, guest }
+    };
+    Ok(chosen.into_iter().map(work).collect())
 }
 
 /// Creates the two Debian roots, with the same files in their `/bench`.
@@ -189,6 +240,7 @@ fn userland(guest: &Guest, wanted: &[String]) -> Result<Vec<Work>> {
         root: root.to_path_buf(),
         command: split(command),
         translations: "/bench/translations".to_string(),
+        cpu: None,
     };
     let work = |(name, times, command): (&'static str, u32, &str)| Work {
         name,
@@ -325,6 +377,7 @@ fn warm_up(work: &Work, handler: &Handler) -> Result<()> {
         root: root.clone(),
         command: vec![inside, "--compile-images".to_string(), translations.clone()],
         translations: translations.clone(),
+        cpu: None,
     };
     for _ in 0..2 {
         let column = |is_warm| Column { name: String::new(), handler: handler.clone(), is_warm };
@@ -339,10 +392,13 @@ fn warm_up(work: &Work, handler: &Handler) -> Result<()> {
 /// Runs a command; returns its seconds of CPU time and what it printed.
 fn measure(place: &Place, times: u32, column: &Column) -> Result<(f64, String)> {
     let own = std::env::current_exe().context("find this program")?;
-    let Place { root, command, translations } = place;
+    let Place { root, command, translations, cpu } = place;
     let mut entered = roots::enter(root, &column.handler, LIMIT, own);
     if column.is_warm {
         entered.env(roots::TRANSLATIONS, translations);
+    }
+    if let Some(cpu) = cpu {
+        entered.env(roots::CPU, cpu);
     }
     let output = entered
         .arg("measure")

@@ -34,6 +34,9 @@ pub struct Guest {
     /// gcc uses them for floats only if it is told that this does not matter. The program's start then makes
     /// all of its arithmetic flush, which no distribution's program does, so others go without.
     pub vectors: &'static [&'static str],
+    /// For guests whose vectors are an extension, which clang 16 uses and gcc 12 does not: its options, and
+    /// the CPU that QEMU is to be. `bench emulator` has rows of `loops.c` for them.
+    pub loops: Option<Loops>,
     /// Debian packages of the package job that this architecture has not.
     pub without: &'static [&'static str],
     /// Where tests lie that are for it alone, below the checkout.
@@ -42,6 +45,15 @@ pub struct Guest {
     pub file: &'static str,
     /// EI_CLASS and e_machine (System V ABI, gABI, chapter 4).
     elf: [u8; 2],
+}
+
+/// How the loops of `bench emulator` are compiled for a guest's vectors, and which CPU of QEMU has them.
+#[derive(Debug)]
+pub struct Loops {
+    /// Options of clang.
+    pub options: &'static [&'static str],
+    /// What QEMU_CPU is when they run.
+    pub cpu: &'static str,
 }
 
 static GUESTS: [Guest; 4] = [
@@ -57,6 +69,7 @@ static GUESTS: [Guest; 4] = [
         forms: &[("", &[])],
         bench: &[],
         vectors: &[],
+        loops: None,
         without: &[],
         tests: &[],
         file: "ARM aarch64",
@@ -74,6 +87,7 @@ static GUESTS: [Guest; 4] = [
         forms: &[("-marm", &["-marm"]), ("-mthumb", &["-mthumb"])],
         bench: &["-mcpu=cortex-a7", "-mfpu=neon-vfpv4"],
         vectors: &["-funsafe-math-optimizations"],
+        loops: None,
         without: &[],
         tests: &["guest-tests/arm"],
         file: "ARM, EABI5",
@@ -97,6 +111,7 @@ static GUESTS: [Guest; 4] = [
         ],
         bench: &["-march=armv5te", "-marm"],
         vectors: &[],
+        loops: None,
         without: &[],
         tests: &["guest-tests/arm"],
         file: "ARM, EABI5",
@@ -115,6 +130,10 @@ static GUESTS: [Guest; 4] = [
         forms: &[("", &[])],
         bench: &[],
         vectors: &[],
+        loops: Some(Loops {
+            options: &["--target=riscv64-linux-gnu", "-march=rv64gcv"],
+            cpu: "rv64,v=true,vlen=128,vext_spec=v1.0",
+        }),
         without: &[],
         tests: &["guest-tests/riscv"],
         file: "UCB RISC-V",

@@ -95,9 +95,12 @@ pub fn enter(root: &Path, handler: &Handler, seconds: u64, program: impl AsRef<O
 /// The variable that names a folder with the emulator's translations (docs/dev/code-cache.md).
 pub const TRANSLATIONS: &str = "CROSSDOCK_EMU_CACHE";
 
+/// The variable that tells QEMU which CPU to be.
+pub const CPU: &str = "QEMU_CPU";
+
 /// The hidden task `measure ROOT TIMES PROGRAM ARGUMENTS...`: enters the root, runs the command, and prints
-/// the seconds of CPU time of its whole process tree, then the command's output. The variable of
-/// [`TRANSLATIONS`] is handed on.
+/// the seconds of CPU time of its whole process tree, then the command's output. The variables of
+/// [`TRANSLATIONS`] and [`CPU`] are handed on.
 pub fn measure(args: &[&str]) -> Result<()> {
     let [root, times, program, arguments @ ..] = args else {
         bail!("measure ROOT TIMES PROGRAM ARGUMENTS...")
@@ -112,7 +115,7 @@ pub fn measure(args: &[&str]) -> Result<()> {
             .args(arguments)
             .env_clear()
             .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("LC_ALL", "C")])
-            .envs(std::env::var_os(TRANSLATIONS).map(|folder| (TRANSLATIONS, folder)))
+            .envs([TRANSLATIONS, CPU].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("run {program}"))?;

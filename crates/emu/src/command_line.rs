@@ -233,9 +233,10 @@ fn cpu(text: &[u8]) -> Result<Option<Cpu>, Ending> {
         b"cortex-a7" | b"cortex-a8" | b"cortex-a9" | b"cortex-a15" => Ok(Some(Cpu::V7)),
         b"arm1136" | b"arm1136-r2" | b"arm1176" | b"arm11mpcore" => Ok(Some(Cpu::V6)),
         b"arm926" | b"arm946" | b"arm1026" => Ok(Some(Cpu::V5)),
+        b"rv64" | b"rva22u64" | b"sifive-u54" => Ok(None),
         _ => refuse(format!(
             "-cpu {}: we can be max, a cortex-a53 or cortex-a76, for 32-bit Arm also a cortex-a7, arm1176 or \
-             arm926; see --cpu-features",
+             arm926, for riscv64 an rv64 or rva22u64; see --cpu-features",
             shown(text)
         )),
     }
@@ -263,6 +264,7 @@ mod tests {
         assert_eq!((wanted.name, wanted.stack), (Some(b"x".to_vec()), Some(2 << 20)));
         assert_eq!((wanted.options.release.as_slice(), wanted.cpu), (&b"6.1"[..], None));
         assert_eq!(by_hand("-cpu arm1176 a").expect("known").cpu, Some(Cpu::V6));
+        assert_eq!(by_hand("-cpu rv64,v=true,vlen=128 a").expect("known").cpu, None);
         assert_eq!(wanted.program, list("-p -q"));
         assert_eq!(by_hand("a -0 b").expect("none").program, list("a -0 b"));
         assert_eq!(by_hand("-L /usr/../usr a").expect("a directory").options.sysroot, b"/usr");
