@@ -13,7 +13,7 @@ pub(crate) const RECORD: usize = 1152;
 const FLOATS: i32 = 256;
 const FCSR: i32 = 512;
 const MARK: i32 = 520;
-const TRAP: i32 = 528;
+pub(crate) const TRAP: i32 = 528;
 const VECTORS: i32 = 576;
 const VL: i32 = VECTORS + 512;
 /// Guest data that instructions access.
@@ -22,11 +22,11 @@ pub(crate) const STACK_SIZE: u64 = 0x2_0000;
 pub(crate) const BATCH: usize = 1000;
 
 /// The register that holds the address of the case's record throughout: tp. No instruction writes it.
-const TP: u32 = 4;
+pub(crate) const TP: u32 = 4;
 const NOP: u32 = 0x13;
 const EBREAK: u32 = 0x0010_0073;
 
-fn i_type(opcode: u32, funct3: u32, rd: u32, rs1: u32, imm: i32) -> u32 {
+pub(crate) fn i_type(opcode: u32, funct3: u32, rd: u32, rs1: u32, imm: i32) -> u32 {
     (imm as u32) << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | opcode
 }
 
@@ -35,19 +35,19 @@ fn s_type(opcode: u32, funct3: u32, rs1: u32, rs2: u32, imm: i32) -> u32 {
     (imm >> 5) << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | (imm & 31) << 7 | opcode
 }
 
-fn addi(rd: u32, rs1: u32, imm: i32) -> u32 {
+pub(crate) fn addi(rd: u32, rs1: u32, imm: i32) -> u32 {
     i_type(0x13, 0, rd, rs1, imm)
 }
 
-fn ld(rd: u32, rs1: u32, imm: i32) -> u32 {
+pub(crate) fn ld(rd: u32, rs1: u32, imm: i32) -> u32 {
     i_type(0x03, 3, rd, rs1, imm)
 }
 
-fn sd(rs2: u32, rs1: u32, imm: i32) -> u32 {
+pub(crate) fn sd(rs2: u32, rs1: u32, imm: i32) -> u32 {
     s_type(0x23, 3, rs1, rs2, imm)
 }
 
-fn jal(rd: u32, offset: i64) -> u32 {
+pub(crate) fn jal(rd: u32, offset: i64) -> u32 {
     let offset = offset as u32;
     (offset >> 20 & 1) << 31
         | (offset >> 1 & 0x3ff) << 21
@@ -57,7 +57,7 @@ fn jal(rd: u32, offset: i64) -> u32 {
         | 0x6f
 }
 
-fn branch(funct3: u32, rs1: u32, rs2: u32, offset: i64) -> u32 {
+pub(crate) fn branch(funct3: u32, rs1: u32, rs2: u32, offset: i64) -> u32 {
     let offset = offset as u32;
     (offset >> 12 & 1) << 31
         | (offset >> 5 & 0x3f) << 25
@@ -70,7 +70,7 @@ fn branch(funct3: u32, rs1: u32, rs2: u32, offset: i64) -> u32 {
 }
 
 /// AUIPC and ADDI: `rd = to`, from code at `from`.
-fn address(rd: u32, from: u64, to: u64) -> [u32; 2] {
+pub(crate) fn address(rd: u32, from: u64, to: u64) -> [u32; 2] {
     let offset = to.wrapping_sub(from) as u32;
     let high = offset.wrapping_add(0x800) & 0xffff_f000;
     [high | rd << 7 | 0x17, addi(rd, rd, offset.wrapping_sub(high) as i32)]
@@ -209,6 +209,10 @@ impl Layout {
     }
     pub(crate) fn data(&self) -> u64 {
         self.base + 0x2000_0000
+    }
+    /// What a machine without an operating system starts with.
+    pub(crate) fn boot(&self) -> u64 {
+        self.base + 0x3000_0000
     }
     /// Words of a case before the snippet.
     fn load(&self) -> u64 {

@@ -16,5 +16,6 @@ mod faults;
 mod fuzz;
 mod interpreter;
 mod registers_arm;
+mod spike;
 mod vectors_arm;
 mod vfp_arm;
