@@ -70,7 +70,8 @@ pub fn usage() -> String {
     jobs + hostile::USAGE
 }
 
-/// `soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--warm] [--seed N] [--quick] [NAME[/CASE]...]`
+/// `soak [--again] [--guest GUEST] [--suite SUITE] [--emulator PATH] [--warm] [--seed N] [--quick]
+/// [NAME[/CASE]...]`
 pub fn soak(args: &[&str]) -> Result<()> {
     let (mut again, mut emulator, mut names) = (false, None, Vec::new());
     let (mut guest, mut suite) = (guests::find("arm64")?, None);
@@ -121,7 +122,8 @@ pub fn soak(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the jobs of these names, or all jobs, with our emulator, which may keep translations. Returns the failures.
+/// Runs the jobs of these names, or all jobs, with our emulator, which may keep translations. Returns the
+/// failures.
 fn emulator_jobs(
     guest: &'static Guest,
     suite: &str,
