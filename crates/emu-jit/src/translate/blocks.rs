@@ -464,37 +464,34 @@ impl<I: Isa> Blocks<I> {
     /// way from its target leads to it again, or leaves the unit for a lower place: then its target is a
     /// head. All branches that lead back to another unit read the interrupt flag themselves.
     fn find_loop_heads(&mut self) {
-        let (mut seen, mut open) = (Vec::new(), Vec::new());
         for i in 0..self.back.len() {
             let (head, from) = self.back[i];
-            if self.blocks[head].loop_head {
+            self.blocks[head].loop_head |= self.may_lead(head, from);
+        }
+    }
+
+    /// Whether the way from a block may lead to another: within the unit, or by code at a lower place
+    /// elsewhere.
+    fn may_lead(&self, start: usize, to: usize) -> bool {
+        let highest = self.blocks[to].last;
+        let (mut seen, mut open) = (alloc::vec![false; self.blocks.len()], alloc::vec![start]);
+        while let Some(at) = open.pop() {
+            if at == to {
+                return true;
+            }
+            if core::mem::replace(&mut seen[at], true) {
                 continue;
             }
-            let highest = self.blocks[from].last;
-            seen.clear();
-            seen.resize(self.blocks.len(), false);
-            open.clear();
-            open.push(head);
-            let mut closes = false;
-            while let Some(at) = open.pop().filter(|_| !closes) {
-                if at == from {
-                    closes = true;
-                    break;
-                }
-                if core::mem::replace(&mut seen[at], true) {
-                    continue;
-                }
-                let block = &self.blocks[at];
-                for place in block.successors().into_iter().flatten() {
-                    let index = if place == block.next() { block.next_index() } else { block.target_index() };
-                    match index {
-                        Some(index) => open.push(index),
-                        None => closes |= place <= highest,
-                    }
+            let block = &self.blocks[at];
+            for place in block.successors().into_iter().flatten() {
+                match if place == block.next() { block.next_index() } else { block.target_index() } {
+                    Some(index) => open.push(index),
+                    None if place <= highest => return true,
+                    None => {}
                 }
             }
-            self.blocks[head].loop_head = closes;
         }
+        false
     }
 
     /// Finds `is_fenced` of all blocks.

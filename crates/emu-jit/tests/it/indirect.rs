@@ -44,6 +44,38 @@ fn go_to_all(program: &[u32], count: usize, distance: usize) {
     }
 }
 
+/// An entry of a procedure linkage table, then `brk #0` and `brk #1`:
+/// `adrp x16, .+0x3000; ldr x17, [x16, #16]; add x16, x16, #16; br x17`.
+const ENTRY: [u32; 6] = [0xf000_0010, 0xf940_0a11, 0x9100_4210, 0xd61f_0220, 0xd420_0000, 0xd420_0020];
+
+#[test]
+fn an_entry_of_a_linkage_table_leads_where_the_table_says() {
+    let base = 0x49_0000_0000;
+    let mut image = vec![0u8; 0x4000];
+    image[..ENTRY.len() * 4].copy_from_slice(&bytes(&ENTRY));
+    image[0x3010..0x3018].copy_from_slice(&(base + 20u64).to_le_bytes());
+    // The table's page belongs to the program, or it does not.
+    for size in [0x4000, 0x3000] {
+        let mapping = Mapping::new(base, &image[..size], size);
+        LOG.invalidate(base..base + size as u64);
+        // SAFETY: the window holds only the mapping.
+        let memory = unsafe { Memory::new(mapping.0, mapping.0 + size as u64) };
+        let host = Host { memory, counter: || 0, executable: Host::anywhere };
+        let mut engine = engine();
+        engine.translate_after(0);
+        let mut state = State::default();
+        state.pc = base;
+        let exit = engine.run(&mut state, &host, &AtomicU32::new(0));
+        if size == 0x4000 {
+            assert_eq!((exit, state.pc), (Exit::Breakpoint(1), base + 20));
+            assert_eq!(state.gpr[16..18], [base + 0x3010, base + 20]);
+        } else {
+            let Exit::Fault(fault) = exit else { panic!("{exit:?}") };
+            assert_eq!(fault.address, base + 0x3010);
+        }
+    }
+}
+
 #[test]
 fn all_targets_are_found_however_far_they_are_apart() {
     for program in [&CALLS[..], &JUMPS] {

@@ -299,6 +299,10 @@ impl Store {
 
     /// A writer for the blob of a layer, whose archive is checked as [`Store::check_layer`] does; that of a
     /// large one while it is written, by a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::blob_writer`].
     pub fn layer_writer(&self, layer: &Descriptor, diff_id: &Digest) -> Result<LayerWriter> {
         let mut blob = self.blob_writer()?;
         let (store, layer, diff_id) = (self.clone(), layer.clone(), diff_id.clone());

@@ -91,7 +91,7 @@ impl Translator<'_> {
             value = value.wrapping_add(u64::from(bits(next, 21, 10)));
             count = 2;
         }
-        if self.table_entry(rd, value) {
+        if self.plt_entry(rd, value) {
             return Lowered::Words(3);
         }
         self.put_address(rd, value);
@@ -105,7 +105,7 @@ impl Translator<'_> {
     /// ```text
     /// ADRP X16, page; LDR X17, [X16, #imm]; ADD X16, X16, #imm; BR X17
     /// ```
-    fn table_entry(&mut self, rd: u8, page: u64) -> bool {
+    fn plt_entry(&mut self, rd: u8, page: u64) -> bool {
         const BRANCH: u32 = 0xd61f_0220;
         let &[_, load, add] = self.items else { return false };
         let offset = bits(load, 21, 10) * 8;
