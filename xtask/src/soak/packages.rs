@@ -68,6 +68,10 @@ const DIFFERENT: [(&str, &str); 10] = [
     ("/run/mount", "made by mount where it runs"),
 ];
 
+/// Where the installation has the translations of a run with `--warm`: in memory that goes with its
+/// namespaces, so in neither tree.
+const TRANSLATIONS: &str = "/dev/shm";
+
 /// The script that runs as root in its own namespaces, with the emulator registered there.
 const INSTALL: &str = r#"
 set -e
@@ -75,11 +79,13 @@ root=$1 archives=$2
 shift 2
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
+[ -z "$CROSSDOCK_EMU_CACHE" ] || mount -t tmpfs -o mode=755 translations "$root$CROSSDOCK_EMU_CACHE"
 mount --bind "$archives" "$root/var/cache/apt/archives"
 cat /etc/resolv.conf > "$root/etc/resolv.conf"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 chroot "$root" apt-get -q update
 chroot "$root" apt-get -q -y --no-install-recommends -o APT::Keep-Downloaded-Packages=true install "$@"
+[ -z "$CROSSDOCK_EMU_CACHE" ] || find "$root$CROSSDOCK_EMU_CACHE" -name '*.image' | wc -l
 "#;
 
 /// The root with all packages, installed by QEMU, for this job and for others.
@@ -107,15 +113,10 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
     let packages: Vec<&str> = all.filter(|name| !guest.without.contains(name)).collect();
     println!("installing {} packages by {emulator}; see {}", packages.len(), log.display());
     let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
-    // The container has the machine's /dev, so the folder is in neither tree.
-    let folder = PathBuf::from(format!("/dev/shm/crossdock-soak-{}", std::process::id()));
-    let translations = (soak.is_warm && emulator != "qemu").then_some(&folder);
-    if let Some(folder) = translations {
-        std::fs::create_dir(folder).with_context(|| format!("create {}", folder.display()))?;
-    }
+    let folder = (soak.is_warm && emulator != "qemu").then_some(TRANSLATIONS);
     let status = Command::new(crossdock)
         .env("CROSSDOCK_ROOT", soak.directory.join("store"))
-        .envs(translations.map(|folder| (roots::TRANSLATIONS, folder)))
+        .envs(folder.map(|folder| (roots::TRANSLATIONS, folder)))
         .args(["unshare", "--emulator", emulator, "--platform", guest.platform, "--"])
         .args(["timeout", "--kill-after=5", "7200"])
         // /proc can be mounted for process ids of the same user namespace only.
@@ -126,13 +127,7 @@ fn install(soak: &Soak, root: &Path, emulator: &str) -> Result<()> {
         .stdout(file.try_clone()?)
         .stderr(file)
         .status()
-        .context("run crossdock unshare");
-    if let Some(folder) = translations {
-        let made = std::fs::read_dir(folder)?.count();
-        println!("{}: {made} entries", folder.display());
-        std::fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
-    }
-    let status = status?;
+        .context("run crossdock unshare")?;
     if !status.success() {
         bail!("the installation by {emulator} failed, {status}; see {}", log.display());
     }
