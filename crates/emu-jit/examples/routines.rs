@@ -5,7 +5,7 @@
 //! cargo run --release -p crossdock-emu-jit --example routines -- FILE[=SYMBOLS]...
 //! ```
 //!
-//! FILE is an archive (`libc.a`) or a linked file (`libc.so.6`, a static program). SYMBOLS is a file with its
+//! FILE is an archive (`libc.a`, `libgcc.a`) or a linked file (`libc.so.6`, a static program). SYMBOLS is a file with its
 //! symbols, such as `/usr/lib/debug/.build-id/23/afff97....debug` of Debian's libc6-dbg, for a file that has
 //! none. All files are of one machine. The linker of RISC-V shortens code, so for that machine a static
 //! program takes the archive's place.
@@ -24,7 +24,7 @@ const AARCH64: u16 = 183;
 const RISCV: u16 = 243;
 
 /// Functions by their names without underscores in front and without what libraries add.
-const NAMES: [(&str, Routine); 11] = [
+const NAMES: [(&str, Routine); 14] = [
     ("memcpy", Routine::Copy),
     ("memmove", Routine::Copy),
     ("memset", Routine::Set),
@@ -36,7 +36,13 @@ const NAMES: [(&str, Routine); 11] = [
     ("strchrnul", Routine::FindInStringOrEnd),
     ("strcmp", Routine::CompareStrings),
     ("strncmp", Routine::CompareStringsWithin),
+    ("udivsi3", Routine::Divide),
+    ("divsi3", Routine::DivideSigned),
+    ("udivmoddi4", Routine::DivideLong),
 ];
+
+/// A place in a function that others of its library call, and the function.
+const INNER: (&str, &str) = (".divsi3_skip_div0_test", "__divsi3");
 
 /// What glibc's names of implementations for certain CPUs end with.
 const IMPLEMENTATIONS: [&str; 17] = [
@@ -303,6 +309,8 @@ pub struct Found {
     pub before: Vec<u8>,
     /// Whether it is T32.
     pub thumb: bool,
+    /// Where it is in its section or file: libgcc's division computes addresses of places in it.
+    pub address: u64,
 }
 
 /// Most bytes of [`Found::before`].
@@ -311,9 +319,25 @@ const BEFORE: u64 = 16;
 /// All functions that were found.
 pub type Rows = BTreeMap<Row, Found>;
 
+/// The symbols, with one for the rest of a function from [`INNER`] on.
+fn with_inner(mut symbols: Vec<Symbol>) -> Vec<Symbol> {
+    let named = |name: &str| symbols.iter().find(|symbol| symbol.name == name && symbol.section != 0);
+    if let (Some(inner), Some(whole)) = (named(INNER.0), named(INNER.1)) {
+        let (start, set) = (whole.value & !1, whole.value & 1);
+        let rest = Symbol {
+            name: whole.name.clone(),
+            value: inner.value & !1 | set,
+            size: start + whole.size - (inner.value & !1),
+            ..*whole
+        };
+        symbols.push(rest);
+    }
+    symbols
+}
+
 /// Adds the rows of an ELF file; `symbols` has its symbols.
 fn add(rows: &mut Rows, from: &str, elf: &Elf<'_>, symbols: &Elf<'_>, is_object: bool) -> Option<()> {
-    for symbol in symbols.symbols() {
+    for symbol in with_inner(symbols.symbols()) {
         let Some(routine) =
             routine_of(&symbol.name).filter(|_| symbol.is_function && symbol.size >= LENGTH_MIN as u64)
         else {
@@ -342,7 +366,13 @@ fn add(rows: &mut Rows, from: &str, elf: &Elf<'_>, symbols: &Elf<'_>, is_object:
         match row_of(elf.machine, routine, thumb, code, &holes) {
             Some(row) => {
                 let name = format!("{}, {from}", symbol.name);
-                rows.entry(row).or_insert_with(|| Found { name, code: code.to_vec(), before, thumb });
+                rows.entry(row).or_insert_with(|| Found {
+                    name,
+                    code: code.to_vec(),
+                    before,
+                    thumb,
+                    address: start,
+                });
             }
             None => {
                 eprintln!("{from}: no row for {}: {} bytes, holes {holes:?}", symbol.name, code.len())

@@ -3,18 +3,22 @@
 use super::Routine::*;
 use super::{Table, row};
 
-/// Of glibc 2.31, 2.36, 2.41 and musl 1.2.2, 1.2.3, 1.2.5 of Debian 11, 12, 13: armhf and armel.
+/// Of glibc 2.31, 2.36, 2.41 and musl 1.2.2, 1.2.3, 1.2.5 of Debian 11, 12, 13, armhf and armel; and of the
+/// libgcc of their gcc 10 (armhf), 12 and 14.
 #[rustfmt::skip]
 pub const TABLE: Table = Table { head: 20, rows: &[
+    row(0x03478d79, 660, DivideSigned, [328, 0, 0, 0, 0, 0], 0x10cc669661e622d6),
     row(0x037f7482, 266, Copy, [121, 0, 0, 0, 0, 0], 0x2c85367a87364177),
     row(0x037f7482, 266, Copy, [121, 0, 0, 0, 0, 0], 0xa41e8a3f73fca3bf),
     row(0x037fffc6, 274, Copy, [109, 0, 0, 0, 0, 0], 0xcd00d86d6ca1c4fd),
     row(0x0949ed5f, 264, LengthWithin, [0, 0, 0, 0, 0, 0], 0xa0080626342fb5c5),
     row(0x0ab87bfa, 176, Set, [0, 0, 0, 0, 0, 0], 0xe128c72eee27bc34),
     row(0x0aca8df5, 216, FindInStringOrEnd, [98, 0, 0, 0, 0, 0], 0x89e1e1bd020182bf),
+    row(0x0d6bc5c7, 544, DivideSigned, [270, 0, 0, 0, 0, 0], 0x8978a3d74acd6e9e),
     row(0x1a1af5bf, 76, Length, [0, 0, 0, 0, 0, 0], 0xb4587c0bc89222b2),
     row(0x29c7a85e, 728, Compare, [356, 0, 0, 0, 0, 0], 0x148783bc669b17e3),
     row(0x29c7a85e, 728, Compare, [356, 358, 360, 362, 0, 0], 0x81cb8132c4864e8d),
+    row(0x2c67655e, 288, DivideLong, [0, 0, 0, 0, 0, 0], 0x713ea7ba5fd1b570),
     row(0x2e8481fd, 34, Compare, [0, 0, 0, 0, 0, 0], 0x44bda3012694f118),
     row(0x36706b82, 732, Compare, [358, 0, 0, 0, 0, 0], 0xa5640d7eec256433),
     row(0x36706b82, 732, Compare, [358, 360, 362, 364, 0, 0], 0xe1a2f6b58497a8c2),
@@ -26,6 +30,7 @@ pub const TABLE: Table = Table { head: 20, rows: &[
     row(0x455cb0f2, 90, FindInStringOrEnd, [0, 0, 0, 0, 0, 0], 0xab878e2ba3cc3726),
     row(0x48c5d0e5, 228, Find, [0, 0, 0, 0, 0, 0], 0xf2d33b800dffd755),
     row(0x48c8b082, 60, Compare, [0, 0, 0, 0, 0, 0], 0x8cc80246e0a08b1e),
+    row(0x4ff144be, 536, DivideSigned, [266, 0, 0, 0, 0, 0], 0xb08167fd4f015e8a),
     row(0x500dcc88, 440, Copy, [174, 0, 0, 0, 0, 0], 0x8ebd617f93c29b18),
     row(0x58c5d254, 38, Compare, [0, 0, 0, 0, 0, 0], 0xf551555072d4119b),
     row(0x65d275d1, 142, FindInStringOrEnd, [67, 0, 0, 0, 0, 0], 0x3ce9515bfd8df091),
@@ -35,12 +40,15 @@ pub const TABLE: Table = Table { head: 20, rows: &[
     row(0x6a7c5a95, 420, Copy, [192, 0, 0, 0, 0, 0], 0xe9850c3450d2a735),
     row(0x6b1e144d, 128, CompareStringsWithin, [0, 0, 0, 0, 0, 0], 0x4e0bc56282ddb167),
     row(0x70ce6843, 232, FindInStringOrEnd, [106, 0, 0, 0, 0, 0], 0x5c5b47813a473600),
+    row(0x73d18212, 654, DivideSigned, [325, 0, 0, 0, 0, 0], 0xdacb2f132b63024d),
     row(0x7a489edd, 190, Set, [0, 0, 0, 0, 0, 0], 0x7c2001f392289ec7),
     row(0x7aec925f, 40, CompareStrings, [0, 0, 0, 0, 0, 0], 0xdecd7223f7cbbbb1),
+    row(0x7b2692e4, 492, Divide, [244, 0, 0, 0, 0, 0], 0x1e1322a4f647ac1c),
     row(0x7e233963, 1056, Copy, [0, 0, 0, 0, 0, 0], 0x53c1887de22ceb39),
     row(0x7e233963, 1504, Copy, [0, 0, 0, 0, 0, 0], 0x94902b16d2cefa35),
     row(0x86cf4772, 800, Copy, [4, 0, 0, 0, 0, 0], 0xab9b0221f2f39065),
     row(0x86cf4772, 800, Copy, [4, 0, 0, 0, 0, 0], 0xdbe2c0c62a7c6202),
+    row(0x8804273d, 604, Divide, [300, 0, 0, 0, 0, 0], 0x4d1f6bbeb567df13),
     row(0x8c26d6bf, 740, CompareStrings, [0, 0, 0, 0, 0, 0], 0x665244c1df126867),
     row(0x8cce427b, 144, CompareStringsWithin, [0, 0, 0, 0, 0, 0], 0x0ad6d8cff0b26c09),
     row(0x93b8b834, 90, Length, [0, 0, 0, 0, 0, 0], 0x15429347a4424997),
@@ -50,7 +58,9 @@ pub const TABLE: Table = Table { head: 20, rows: &[
     row(0x9793e532, 158, LengthWithin, [0, 0, 0, 0, 0, 0], 0xb5029e1ff83db97c),
     row(0x9ab10cd5, 98, CompareStringsWithin, [0, 0, 0, 0, 0, 0], 0xfde62b34e995d035),
     row(0x9ab11805, 96, CompareStringsWithin, [0, 0, 0, 0, 0, 0], 0xbc715c66c891ba80),
+    row(0xad7164bc, 274, DivideLong, [0, 0, 0, 0, 0, 0], 0x4e4fb33c6d89d8c3),
     row(0xae36975a, 232, Find, [0, 0, 0, 0, 0, 0], 0x1670ee17c53aae57),
+    row(0xb1229662, 262, DivideLong, [0, 0, 0, 0, 0, 0], 0xb60de38fd2eb2edb),
     row(0xbdf7f4ad, 272, Set, [0, 0, 0, 0, 0, 0], 0x4a1f40a6b46bd210),
     row(0xbdf7f4ad, 276, Set, [0, 0, 0, 0, 0, 0], 0xd219985d6a965545),
     row(0xbfa18060, 784, Copy, [0, 0, 0, 0, 0, 0], 0x2bb25b502b25f800),

@@ -16,7 +16,8 @@ pub use rv64::TABLE as RV64_TABLE;
 
 use crossdock_emu_guest::guest::Words;
 
-/// What a known function does (ISO C, 7.26; the others are GNU's and POSIX's).
+/// What a known function does (ISO C, 7.26; the others are GNU's and POSIX's, and those of 32-bit Arm's run-time
+/// ABI, 5.3.1 of AAELF32's companion RTABI32, for CPUs without a division).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Routine {
     /// memcpy and memmove.
@@ -39,6 +40,12 @@ pub enum Routine {
     CompareStrings,
     /// strncmp.
     CompareStringsWithin,
+    /// The quotient of numbers without sign: `__udivsi3`, which is `__aeabi_uidiv`.
+    Divide,
+    /// The same of numbers with a sign: `__divsi3`.
+    DivideSigned,
+    /// The quotient of numbers of 64 bits without sign, and the rest in memory: `__udivmoddi4`.
+    DivideLong,
 }
 
 /// Most holes of a row.

@@ -29,13 +29,22 @@ const SIZE: u64 = PAGES * PAGE;
 /// Where the areas, the code and what it returns to lie.
 const AREAS: [u64; 2] = [0x10_0000, 0x20_0000];
 const STOP: u64 = 0x8_0000;
+/// Where the stack begins, which lies in the pages of what the functions return to.
+const STACK: u64 = STOP + 2 * PAGE - 64;
 const END: u64 = 0x40_0000;
 
-/// What the tool finds in the library of the compiler for a guest; nothing if it is not installed.
+/// Where the cross compilers have their own libraries, in folders by machine and version.
+const COMPILERS: &str = "/usr/lib/gcc-cross";
+
+/// What the tool finds in the libraries of the compiler for a guest; nothing if they are not installed.
 fn functions(folder: &str) -> Vec<(Row, Found)> {
-    let paths = ["libc.a", "libc.so.6"].map(|name| format!("{folder}/{name}"));
-    let paths = paths.into_iter().filter(|path| Path::new(path).exists());
-    let rows = tool::read(paths).expect("libraries can be read");
+    let mut paths = ["libc.a", "libc.so.6"].map(|name| format!("{folder}/{name}")).to_vec();
+    let machine = folder.split('/').nth(2).unwrap_or("");
+    for version in std::fs::read_dir(format!("{COMPILERS}/{machine}")).into_iter().flatten().flatten() {
+        paths.push(format!("{}/libgcc.a", version.path().display()));
+    }
+    paths.retain(|path| Path::new(path).exists());
+    let rows = tool::read(paths.into_iter()).expect("libraries can be read");
     rows.into_iter().collect()
 }
 
@@ -89,7 +98,7 @@ pub fn check_known<I: Isa>(place: &Place, folder: &str) {
 /// A call of a function.
 #[derive(Clone, Copy, Debug)]
 struct Call {
-    arguments: [u64; 3],
+    arguments: [u64; 4],
     /// The page of the first area that cannot be accessed, or not written.
     missing: Option<(u64, i32)>,
 }
@@ -112,6 +121,34 @@ fn some_length(random: &mut Random) -> u64 {
         0..=4 => random.below(70),
         5 | 6 => random.below(600),
         _ => random.below(2 * PAGE),
+    }
+}
+
+/// A number of 32 bits that is not 0, often near the ends of the ranges.
+fn some_number(random: &mut Random) -> u64 {
+    let low = random.below(5);
+    let number = match random.below(6) {
+        0 => 1 + low,
+        1 => 0x7fff_fffe + low,
+        2 => 0xffff_fffd + low.min(2),
+        3 => 1 << random.below(32),
+        4 => random.below(100_000),
+        _ => random.next() & 0xffff_ffff,
+    };
+    number.max(1)
+}
+
+/// A call of a division. The place for a rest is in the first area.
+fn some_division(random: &mut Random, place: &Place, routine: Routine) -> [u64; 4] {
+    let mut half = || if random.one_in(3) { 0 } else { some_number(random) };
+    let numbers = [half(), half(), half(), half()];
+    let rest = place.at + AREAS[0] + 4 * random.below(SIZE / 4 - 1);
+    let rest = if random.one_in(4) { 0 } else { rest as u32 };
+    // SAFETY: the stack is the test's own.
+    unsafe { ((place.at + STACK) as *mut u32).write(rest) };
+    match routine {
+        Routine::DivideLong => [numbers[0], numbers[1], numbers[2].max(1), numbers[3]],
+        _ => [numbers[0], some_number(random), numbers[2], numbers[3]],
     }
 }
 
@@ -153,6 +190,13 @@ fn some_call(random: &mut Random, place: &Place, routine: Routine, overlaps: boo
         Routine::FindInString | Routine::FindInStringOrEnd => [one, byte, 0],
         Routine::CompareStrings => [one, other, bound],
         Routine::CompareStringsWithin => [one, other, bound],
+        Routine::Divide | Routine::DivideSigned | Routine::DivideLong => [0; 3],
+    };
+    let arguments = match routine {
+        Routine::Divide | Routine::DivideSigned | Routine::DivideLong => {
+            some_division(random, place, routine)
+        }
+        _ => [arguments[0], arguments[1], arguments[2], 0x1111_0003],
     };
     let rights = if random.one_in(2) { libc::PROT_NONE } else { libc::PROT_READ };
     let missing = random.one_in(8).then(|| (random.below(PAGES), rights));
@@ -192,13 +236,14 @@ impl<I: Isa> Bench<'_, I> {
     fn start(&self, code: u64, call: &Call) -> State {
         let mut state = State::default();
         // Places that are registers of every guest.
-        for n in (3..6).chain(19..23) {
+        for n in (4..6).chain(19..23) {
             state.gpr[n] = 0x1111_0000 + n as u64;
         }
-        state.gpr[..3].copy_from_slice(&call.arguments);
+        state.gpr[..4].copy_from_slice(&call.arguments);
         state.gpr[30] = self.place.at + STOP;
-        // A stack at the start of the second area's mapping would be in the way: it has its own.
-        state.gpr[31] = self.place.at + STOP + 2 * PAGE;
+        state.gpr[31] = self.place.at + STACK;
+        // The rest of the signed division begins behind a comparison of the divisor with 0.
+        state.nzcv = (call.arguments[1] as u32 & 1 << 31) | 1 << 29;
         state.pc = code;
         state
     }
@@ -240,13 +285,15 @@ pub fn check_runs<I: Isa>(place: &Place, folder: &str) {
     let mut random = Random(1);
     let (mut all, mut faults) = (0, 0);
     for (n, (row, found)) in functions.iter().enumerate() {
-        // Those that call others, or read data, are not complete.
-        if row.holes != [0; HOLES_MAX] {
+        // Those that call others, or read data, are not complete. Divisions call others if they divide by zero.
+        let is_division = matches!(row.routine, Routine::Divide | Routine::DivideSigned);
+        if row.holes != [0; HOLES_MAX] && !is_division {
             continue;
         }
         all += 1;
         // At the end of a page, so that most lie in several.
-        let at = place.at + PAGE - 8 - 4 * (n as u64 % 16);
+        let aligned = place.at + PAGE - 8 - 4 * (n as u64 % 16);
+        let at = if is_division { (aligned & !15) + found.address % 16 - 16 } else { aligned };
         let mut bytes = vec![0; (at - place.at) as usize - found.before.len()];
         bytes.extend(found.before.iter().chain(&found.code));
         let _code = Mapping::new(place.at, &bytes, (4 * PAGE) as usize);
@@ -271,7 +318,7 @@ pub fn check_runs<I: Isa>(place: &Place, folder: &str) {
                 // Without the place of 32-bit Arm's PC.
                 assert_eq!(state.gpr[..29], own.gpr[..29], "{what}");
                 // Where the source is overwritten, nothing has been stored before.
-                let [to, from, length] = call.arguments;
+                let [to, from, length, _] = call.arguments;
                 if row.routine == Routine::Copy && to.abs_diff(from) < length {
                     assert!(memory == own_memory, "{what}: memory differs at a fault");
                 }
@@ -280,6 +327,9 @@ pub fn check_runs<I: Isa>(place: &Place, folder: &str) {
             }
             assert_eq!(exit, expected, "{what}");
             assert!(memory == own_memory, "{what}: memory differs");
+            if row.routine == Routine::DivideLong {
+                assert_eq!(state.gpr[1], own.gpr[1], "{what}");
+            }
             assert!(
                 agree(row.routine, state.gpr[0], own.gpr[0]),
                 "{what}: {:x} {:x}",
@@ -289,9 +339,10 @@ pub fn check_runs<I: Isa>(place: &Place, folder: &str) {
             // Registers that all guests' functions keep.
             assert_eq!(state.gpr[19..23], own.gpr[19..23], "{what}");
             assert_eq!(state.gpr[31], own.gpr[31], "{what}");
-            // Code of the host changes no other register.
+            // Code of the host changes no other register, but for a result of two.
             let start = bench.start(code, &call);
-            as_host += u32::from(state.gpr[1..29] == start.gpr[1..29] && state.v == start.v);
+            let kept = if row.routine == Routine::DivideLong { 2..29 } else { 1..29 };
+            as_host += u32::from(state.gpr[kept.clone()] == start.gpr[kept] && state.v == start.v);
         }
         // The others came to a page that was missing, perhaps behind what they were to read.
         assert!(as_host >= 250, "{}: {as_host} of 400 calls by code of the host", found.name);

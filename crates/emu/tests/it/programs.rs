@@ -89,7 +89,7 @@ macro_rules! programs {
 }
 
 programs! {
-    address_limit barriers child_after_fault clone3 clone_words code_changes error_numbers exec_rights exec_self exe_replaced exit_signal fault_blocks files fork_wait high_stack ipc library limits masked_bytes memory memory_locks no_way_up
+    address_limit barriers child_after_fault clone3 clone_words code_changes division error_numbers exec_rights exec_self exe_replaced exit_signal fault_blocks files fork_wait high_stack ipc library limits masked_bytes memory memory_locks no_way_up
     openat2_links procmap_query return_loop seccomp return_to_odd seen_by_others sigaction_info sigaltstack sigfpe sigill_context signal_stack_full sigrestart sigsegv
     signal_order sp_alignment sigstorm sigsuspend tagged_addresses thread_signals threads unmap_below unreadable_list unshare_user vfork_fpcr vfork_spawn
 }
@@ -103,7 +103,7 @@ mod arm {
     }
 
     programs! {
-        barriers child_after_fault clone3 exec_self exe_replaced exit_signal files fork_wait ipc library limits memory memory_locks
+        barriers child_after_fault clone3 division exec_self exe_replaced exit_signal files fork_wait ipc library limits memory memory_locks
         openat2_links procmap_query seccomp seen_by_others sigaction_info sigaltstack sigfpe signal_order sigrestart
         sigsegv sigstorm sigsuspend thread_signals threads unmap_below unreadable_list unshare_user vfork_spawn
     }
@@ -125,7 +125,7 @@ mod riscv {
     }
 
     programs! {
-        address_limit barriers child_after_fault clone3 code_changes error_numbers exec_rights exec_self exe_replaced exit_signal
+        address_limit barriers child_after_fault clone3 code_changes division error_numbers exec_rights exec_self exe_replaced exit_signal
         fault_blocks files fork_wait ipc library limits memory memory_locks no_way_up openat2_links procmap_query
         seccomp seen_by_others sigaction_info sigaltstack sigfpe signal_order signal_stack_full sigrestart
         sigsegv sigstorm

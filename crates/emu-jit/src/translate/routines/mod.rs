@@ -16,6 +16,7 @@
 
 mod compare;
 mod copy;
+mod divide;
 mod scan;
 
 use super::condition::Flags;
@@ -66,6 +67,9 @@ impl<I: Isa> Translator<'_, I> {
             Routine::Compare => self.routine_compare(false, true, own),
             Routine::CompareStrings => self.routine_compare(true, false, own),
             Routine::CompareStringsWithin => self.routine_compare(true, true, own),
+            Routine::Divide => self.routine_divide(false, own),
+            Routine::DivideSigned => self.routine_divide(true, own),
+            Routine::DivideLong => self.routine_divide_long(own),
             Routine::Find
             | Routine::Length
             | Routine::LengthWithin
