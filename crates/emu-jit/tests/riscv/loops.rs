@@ -139,6 +139,24 @@ fn quiet_comparison(random: &mut Random, registers: &[u32]) -> [u32; 3] {
     [0x0010_2073 | saved << 7, compare | m << 20 | n << 15 | result << 7, 0x0010_1073 | restored << 15]
 }
 
+/// FRFLAGS, a conversion to an integer and back, and FSFLAGS, as C libraries round.
+fn quiet_rounding(random: &mut Random, registers: &[u32]) -> [u32; 4] {
+    let [saved, integer] = [0; 2].map(|_| random.pick(registers) | 16);
+    let [from, to] = [0; 2].map(|_| random.pick(registers));
+    let mode = (random.below(5) as u32) << 12;
+    // FCVT.L.D, FCVT.W.D, FCVT.LU.D, FCVT.L.S, FCVT.W.S; FCVT.D.L, FCVT.S.L, FCVT.S.W, FCVT.D.W, FCVT.S.LU.
+    let converts =
+        random.pick(&[0xc220_0053, 0xc200_0053, 0xc230_0053, 0xc020_0053, 0xc000_0053]) | from << 15;
+    let back =
+        random.pick(&[0xd220_0053, 0xd020_0053, 0xd000_0053, 0xd200_0053, 0xd030_0053]) | integer << 15;
+    [
+        0x0010_2073 | saved << 7,
+        converts | mode | integer << 7,
+        back | mode | to << 7,
+        0x0010_1073 | saved << 15,
+    ]
+}
+
 fn program(random: &mut Random, rows: &[&Row]) -> Vec<u32> {
     let registers: Vec<u32> = (0..3 + random.below(12)).map(|_| random.below(32) as u32).collect();
     let mut words: Vec<u32> = (0..random.below(4)).map(|_| instruction(random, rows, &registers)).collect();
@@ -146,6 +164,8 @@ fn program(random: &mut Random, rows: &[&Row]) -> Vec<u32> {
     for _ in 0..1 + random.below(50) {
         if random.one_in(20) {
             words.extend(quiet_comparison(random, &registers));
+        } else if random.one_in(20) {
+            words.extend(quiet_rounding(random, &registers));
         } else {
             words.push(instruction(random, rows, &registers));
         }

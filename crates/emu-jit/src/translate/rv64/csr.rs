@@ -13,7 +13,7 @@ use crossdock_emu_guest::rv64::action::{Action, Csr, Float, Precision};
 use crossdock_emu_guest::rv64::{Instruction, Rv64};
 use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
 
-const FFLAGS: u32 = 1;
+pub(super) const FFLAGS: u32 = 1;
 const FRM: u32 = 2;
 const VL_CSR: u32 = 0xc20;
 const VLENB: u32 = 0xc22;

@@ -6,14 +6,18 @@
 //! register is looked at; without them, the interpreter takes over, and the code is left.
 
 use super::Translator;
+use super::csr::FFLAGS;
 use crate::layout::{X0, X1};
 use crate::translate::operands::{PartPlace, SINK, ZERO, half};
 use crate::translate::vectors::scalar::scalar_size;
 use crate::translate::{Cold, Lowered, ONE};
 use crate::unit::EXACT;
-use crossdock_emu_guest::rv64::action::{Action, Float, Precision};
+use crossdock_emu_guest::rv64::action::{Action, Csr, Float, Precision};
 use crossdock_emu_guest::rv64::{Instruction, immediate};
-use crossdock_emu_x64::{Alu, Cc, Map, Prefix, Reg, Shift, Size, Xmm};
+use crossdock_emu_x64::{Alu, Cc, Label, Map, Prefix, Reg, Shift, Size, Xmm};
+
+/// How far [`Translator::loses_flags`] looks.
+const LOST_MAX: usize = 6;
 
 // Opcodes of the host.
 const AND: u8 = 0xdb;
@@ -111,10 +115,13 @@ impl Translator<'_> {
             Action::FromInteger { precision, wide, unsigned } => {
                 let double = precision == Precision::Double;
                 let is_exact = double && !wide;
-                if !is_exact && !rounds_to_nearest(item) {
-                    return Lowered::No;
+                if is_exact || rounds_to_nearest(item) {
+                    self.convert_from_integer(item, double, wide, unsigned);
+                } else {
+                    let back = self.unless_it_rounds(item, double, wide, unsigned);
+                    self.convert_from_integer(item, double, wide, unsigned);
+                    self.a.bind(back);
                 }
-                self.convert_from_integer(item, double, wide, unsigned);
             }
             Action::Convert { from: Precision::Single, to: Precision::Double } => self.single_to_double(item),
             Action::Convert { from: Precision::Double, to: Precision::Single } if rounds_to_nearest(item) => {
@@ -334,19 +341,43 @@ impl Translator<'_> {
         if !double {
             self.unbox(item.rn);
         }
-        let mode = host_mode(item);
+        let mut mode = host_mode(item);
         let n = half(item.rn);
-        if !self.wary && !unsigned && matches!(mode, Some(0 | 3)) {
+        if !self.wary && !unsigned && matches!(mode, Some(0 | 3)) && !self.loses_flags() {
             let a = self.vget(n, X0);
             self.convert_in_one(double, wide, mode == Some(3), Reg::RAX, a);
             self.put_integer(item.rd, wide);
             return;
         }
         let (back, slow) = self.slow_way();
-        let a = self.vget(n, X0);
+        let mut a = self.vget(n, X0);
+        if let (Some(rounds), true) = (mode, self.loses_flags()) {
+            // What is inexact is not raised. The host takes 20 ns for a flag that is raised, read and cleared.
+            let quiet = 8 | [0, 2, 1, 3][usize::from(rounds & 3)];
+            self.a.vp3a(0x0a + u8::from(double), X0, a, a, quiet);
+            (a, mode) = (X0, Some(3));
+        }
         self.convert_to_rax(double, wide, unsigned, mode, a, slow);
         self.put_integer(item.rd, wide);
         self.a.bind(back);
+    }
+
+    /// Whether the flags that the current instruction raises are overwritten behind it in the block before
+    /// anything reads them: C libraries restore them around conversions.
+    fn loses_flags(&self) -> bool {
+        for item in self.items.iter().skip(1).take(LOST_MAX) {
+            match item.action {
+                Some(Action::Csr(Csr::Write)) if item.csr() == FFLAGS => return item.rd == SINK,
+                Some(
+                    Action::Float { .. }
+                    | Action::ToInteger { .. }
+                    | Action::FromInteger { .. }
+                    | Action::Convert { .. },
+                ) => {}
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// `rd` = rax, or its low 32 bits.
@@ -374,6 +405,26 @@ impl Translator<'_> {
         } else {
             self.put_boxed(item.rd, X0);
         }
+    }
+
+    /// Goes to the interpreter, which comes back to the returned label, if the conversion of an integer may
+    /// have to round. C libraries round numbers to integers by two conversions with the same mode.
+    fn unless_it_rounds(&mut self, item: &Instruction, double: bool, wide: bool, unsigned: bool) -> Label {
+        let (back, slow) = self.slow_way();
+        let digits = if double { 53 } else { 24 };
+        match (wide, unsigned) {
+            (false, false) if item.rn != ZERO => self.a.movsxd(Reg::RAX, self.rm(item.rn)),
+            _ => self.copy(scalar_size(wide), Reg::RAX, item.rn),
+        }
+        if !unsigned {
+            // Of a negative number, its complement.
+            self.a.mov(Size::Q, Reg::RCX, Reg::RAX);
+            self.a.shift_imm(Shift::Sar, Size::Q, Reg::RCX, 63);
+            self.a.alu(Alu::Xor, Size::Q, Reg::RAX, Reg::RCX);
+        }
+        self.a.shift_imm(Shift::Shr, Size::Q, Reg::RAX, digits);
+        self.a.jump_if(Cc::Ne, slow);
+        back
     }
 
     /// FCVT.D.S.
