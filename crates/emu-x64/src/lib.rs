@@ -873,25 +873,12 @@ impl Assembler {
         self.legacy(None, Size::D, 0x0f90 | cc as u32, 0, reg.into(), true);
     }
 
-    /// LAHF (ah = SF ZF 0 AF 0 PF 1 CF), SETO of al, and ax to memory.
+    /// LAHF (ah = SF ZF 0 AF 0 PF 1 CF), SETO of al, and eax to memory.
     pub fn store_lahf_seto(&mut self, mem: Mem) {
         self.put(|encoding| {
-            encoding.store([0x9f, 0x0f, 0x90, 0xc0, 0x66]);
+            encoding.store([0x9f, 0x0f, 0x90, 0xc0]);
             encoding.memory_form(Code::new(Size::D, 0x89), Reg::RAX.0, mem);
         });
-    }
-
-    /// Stores `ah`. The registers of the address are among the first eight.
-    pub fn store_ah(&mut self, mem: Mem) {
-        debug_assert!(mem.base.0 < 8 && mem.index.is_none_or(|(index, _)| index.0 < 8));
-        // Without REX, register 4 of a byte is AH.
-        self.legacy(None, Size::D, 0x88, 4, mem.into(), false);
-    }
-
-    /// Loads `ah`, as [`Assembler::store_ah`] stores it.
-    pub fn load_ah(&mut self, mem: Mem) {
-        debug_assert!(mem.base.0 < 8 && mem.index.is_none_or(|(index, _)| index.0 < 8));
-        self.legacy(None, Size::D, 0x8a, 4, mem.into(), false);
     }
 
     /// STC: CF = 1.

@@ -2,6 +2,7 @@
 
 use super::ahead::{Ahead, Sight};
 use super::condition::{Condition, Flags};
+use super::order;
 use super::pressure::{self, ALL, Plan};
 use super::rounds::{Facts, Later};
 use super::{
@@ -391,9 +392,12 @@ impl<I: Isa> Blocks<I> {
 
     /// Brings what sets the flags and what reads them together, in each block.
     fn gather_flags(&mut self) {
+        if !I::GATHERS_FLAGS {
+            return;
+        }
         for block in &mut self.blocks {
             let items = &mut self.items[block.items()];
-            if !I::gather_flags(items) {
+            if !order::gather::<I>(items) {
                 continue;
             }
             let mut uses = [FlagUses::default(); 2];
@@ -754,7 +758,7 @@ impl<'t, I: Isa> Translator<'t, I> {
         self.a.bind(later.label);
         self.assume(block.assignment);
         (self.fenced, self.inherits) = (false, false);
-        (self.flags, self.zeros, self.compared) = (Flags::Memory, Zeros::default(), None);
+        (self.flags, self.compared) = (Flags::Memory, None);
         self.set_facts(later.facts);
         self.later = Some(later);
         self.body(guest, items, block, waiting);
@@ -763,8 +767,8 @@ impl<'t, I: Isa> Translator<'t, I> {
     }
 
     fn facts(&self) -> Facts {
-        let Translator { modes, aligned, boxed, configured, length, .. } = *self;
-        Facts { modes, aligned, boxed, configured, length }
+        let Translator { modes, aligned, boxed, configured, length, zeros, .. } = *self;
+        Facts { modes, aligned, boxed, configured, length, zeros }
     }
 
     fn set_facts(&mut self, facts: Facts) {
@@ -774,6 +778,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             boxed: self.boxed,
             configured: self.configured,
             length: self.length,
+            zeros: self.zeros,
         } = facts;
     }
 

@@ -11,6 +11,9 @@
 //! Flags that nothing reads before they are written again are not saved. For 32-bit Arm, N and Z are followed
 //! apart from C and V, since logical operations write only N and Z, and shifters only C.
 //!
+//! The slot is always stored and loaded as 32 bits, of which the upper half holds anything: the host does not
+//! forward a store to a wider load, and takes 4 ns for a byte that is loaded into AH.
+//!
 //! MOV, MOVZX, LEA, NOT, SETcc, CMOVcc and the BMI shifts keep EFLAGS; before every other instruction that
 //! changes EFLAGS, [`Translator::clobber`] saves the flags that are still needed.
 
@@ -18,7 +21,7 @@ use super::condition::{Condition, Flags};
 use super::{Isa, Translator};
 use crate::flag_form::{EQUAL, GREATER, LESS, UNORDERED};
 use crate::layout::{Slot, slot};
-use crossdock_emu_x64::{Cc, Label, Reg, Rm, Shift, Size};
+use crossdock_emu_x64::{Alu, Cc, Label, Reg, Rm, Shift, Size};
 
 /// Whether a guest condition needs UCOMIS of the operands in reverse order.
 pub(super) fn wants_swap(condition: u32) -> bool {
@@ -43,16 +46,16 @@ impl<I: Isa> Translator<'_, I> {
                 self.flags = Flags::Host { borrow: true, saved: true };
             }
             Flags::Logical { carry, .. } => {
-                let high = slot(Slot::Flags).plus(1);
                 if carry {
                     self.a.cmc();
                 } else {
                     // CF = the lowest bit, C of the flags before; rotations keep SF and ZF.
-                    self.a.movzx8(Reg::RCX, high);
+                    self.a.movzx8(Reg::RCX, slot(Slot::Flags).plus(1));
                     self.a.shift_imm(Shift::Ror, Size::D, Reg::RCX, 1);
                 }
+                self.a.mov(Size::D, Reg::RAX, slot(Slot::Flags));
                 self.a.lahf();
-                self.a.store_ah(high);
+                self.a.mov_to(Size::D, slot(Slot::Flags), Reg::RAX);
                 self.flags = Flags::Logical { carry: false, saved: true };
             }
             Flags::Compare { swapped, .. } => {
@@ -62,7 +65,7 @@ impl<I: Isa> Translator<'_, I> {
                     self.a.mov_imm(Reg::RCX, value);
                     self.a.cmov(cc, Size::D, Reg::RAX, Reg::RCX);
                 }
-                self.a.store16(slot(Slot::Flags), Reg::RAX);
+                self.a.mov_to(Size::D, slot(Slot::Flags), Reg::RAX);
                 self.flags = Flags::Compare { swapped, saved: true };
             }
         }
@@ -83,6 +86,14 @@ impl<I: Isa> Translator<'_, I> {
         self.a.shiftx(Shift::Shr, Size::Q, Reg::RAX, Reg::RDX, Reg::RCX);
         self.a.shift_imm(Shift::Shl, Size::D, Reg::RAX, 8);
         self.a.sahf();
+    }
+
+    /// Stores the complement of C, 0 or 1 in a register, in the slot, where V stays, but not N and Z. Changes
+    /// the register and EFLAGS.
+    pub(super) fn store_carry(&mut self, complement: Reg) {
+        self.a.shift_imm(Shift::Shl, Size::D, complement, 8);
+        self.a.alu_imm(Alu::And, Size::D, slot(Slot::Flags), 1);
+        self.a.alu_to(Alu::Or, Size::D, slot(Slot::Flags), complement);
     }
 
     /// Prepares for a change of EFLAGS: saves the guest's flags if they are read later. Changes rax and rcx.
@@ -121,13 +132,7 @@ impl<I: Isa> Translator<'_, I> {
         match self.flags {
             Flags::Host { .. } => {}
             _ => {
-                if I::FLAG_GROUPS == 2 {
-                    // The high byte may have been written alone, and the host is slow to join two stores.
-                    self.a.movzx8(Reg::RAX, slot(Slot::Flags));
-                    self.a.load_ah(slot(Slot::Flags).plus(1));
-                } else {
-                    self.a.movzx16(Reg::RAX, slot(Slot::Flags));
-                }
+                self.a.mov(Size::D, Reg::RAX, slot(Slot::Flags));
                 self.a.add_al(0x7f);
                 self.a.sahf();
                 self.flags = Flags::Host { borrow: true, saved: true };

@@ -18,6 +18,7 @@ mod flags;
 mod leave;
 mod loops;
 mod operands;
+mod order;
 mod pressure;
 mod rounds;
 mod routines;
@@ -76,7 +77,8 @@ const ENDS: u8 = 1 << 3;
 const READS_CV: u8 = READS << GROUP;
 const WRITES_CV: u8 = WRITES << GROUP;
 const GROUP: u32 = 4;
-/// Bit of a [`Class`]: the instruction uses vector registers; only where [`Isa::HALVES`].
+/// Bit of a [`Class`]: the instruction uses vector registers; only where
+/// [`Isa::HAS_FACTS`].
 const VECTORS: u8 = 1 << 6;
 
 impl Class {
@@ -154,10 +156,13 @@ pub trait Isa: Guest + Sized {
     /// 2 if N and Z are followed apart from C and V, since many instructions write only N and Z.
     const FLAG_GROUPS: usize = 1;
 
-    /// Moves instructions of a block that set the flags to those that read them, where nobody can see that;
-    /// the others stay in order. Returns whether any was moved.
-    fn gather_flags(_items: &mut [Self::Item]) -> bool {
-        false
+    /// Whether instructions that set the flags are moved to those that read them ([`order`]).
+    const GATHERS_FLAGS: bool = false;
+
+    /// The registers of an instruction that only computes with general registers, and the flags, and has a
+    /// lowering of its own; `None` for others, and for those that depend on where they are done.
+    fn computes_alone(_item: &Self::Item) -> Option<Accesses> {
+        None
     }
 
     /// Whether addresses have 32 bits, and wrap there.
@@ -184,7 +189,8 @@ pub trait Isa: Guest + Sized {
     /// Whether there are vectors whose configuration an instruction sets.
     const CONFIGURES: bool = false;
     /// Whether code with floating point or vectors finds out what holds until registers change: the
-    /// alignment of an address, the host's modes, or what a register holds.
+    /// alignment of an address, the host's modes, or what a register holds. Then such instructions are of class
+    /// [`VECTORS`].
     const HAS_FACTS: bool = false;
 
     /// The configuration of vectors that an instruction sets, if it says so itself.
@@ -415,6 +421,9 @@ pub struct Translator<'t, I: Isa> {
     /// If the last instruction that wrote the flags of floating point is known to be a comparison by the
     /// host: whether its operands were compared in reverse order; of guests that keep these flags apart.
     compared: Option<bool>,
+    /// Whether nobody reads the rest of the half of a vector register of which the current instruction writes
+    /// a quarter: the half's host register then holds that quarter alone, and need not be waited for.
+    alone: bool,
     /// Bit per floating-point register of RISC-V: whether it is known to hold a number of single precision
     /// with ones above it.
     boxed: u32,
@@ -551,7 +560,7 @@ impl Features {
 }
 
 /// Vector registers whose upper bits are known to be zero.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Zeros {
     /// From bit 32 up.
     from_32: u32,
@@ -598,6 +607,7 @@ impl<'t, I: Isa> Translator<'t, I> {
             standard: false,
             aligned: 0,
             compared: None,
+            alone: false,
             boxed: 0,
             configured: None,
             length: None,

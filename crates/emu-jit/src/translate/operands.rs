@@ -486,11 +486,36 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
+    /// Prepares for a new value of a part. A quarter that is written alone ([`Translator::alone`]) takes the host
+    /// register of its half, until the half is written.
+    pub(super) fn part_renewed(&mut self, operand: u8) {
+        let part = Part::of(operand);
+        self.vchanged(part.register);
+        if !I::HALVES || self.vector_host(operand).is_some() {
+            return;
+        }
+        let n = operand & 31;
+        let old = match part.double {
+            true if n < 16 => [quarter(2 * n), quarter(2 * n + 1)].into_iter().find(|&q| self.has_host(q)),
+            false if self.alone => Some(part.half()).filter(|&half| self.has_host(half)),
+            _ => None,
+        };
+        let place = old.and_then(|old| self.assignment.vector().iter().position(|&held| held == old));
+        if let Some(place) = place {
+            self.assignment.set_vector(place, operand);
+            self.assigned = UNNUMBERED;
+        }
+    }
+
+    fn has_host(&self, operand: u8) -> bool {
+        self.vector_host(operand).is_some()
+    }
+
     /// A part = the lowest lane of `from`; the other lanes of its vector register stay.
     fn part_put(&mut self, operand: u8, from: Xmm) {
         let part = Part::of(operand);
         let double = part.double;
-        self.vchanged(part.register);
+        self.part_renewed(operand);
         if let Some(host) = self.vector_host(operand) {
             if host != from {
                 self.a.vload(host, from);
@@ -529,7 +554,7 @@ impl<I: Isa> Translator<'_, I> {
     pub(super) fn part_from_bits(&mut self, operand: u8, reg: Reg) {
         let part = Part::of(operand);
         let size = if part.double { Size::Q } else { Size::D };
-        self.vchanged(part.register);
+        self.part_renewed(operand);
         if let Some(host) = self.vector_host(operand) {
             return self.a.vmov_from(size, host, reg);
         }

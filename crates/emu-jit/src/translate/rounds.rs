@@ -1,5 +1,6 @@
 //! The rounds of a loop of one block: what the first finds out holds in the later ones.
 
+use super::Zeros;
 use crossdock_emu_x64::Label;
 
 /// What is known where a block begins or ends, without which code would have to look: as the fields of these
@@ -11,6 +12,7 @@ pub(super) struct Facts {
     pub(super) boxed: u32,
     pub(super) configured: Option<u8>,
     pub(super) length: Option<u32>,
+    pub(super) zeros: Zeros,
 }
 
 impl Facts {
@@ -24,6 +26,8 @@ impl Facts {
             && others.boxed & !self.boxed == 0
             && same(self.configured, others.configured)
             && same(self.length, others.length)
+            && others.zeros.from_32 & !self.zeros.from_32 == 0
+            && others.zeros.from_64 & !self.zeros.from_64 == 0
     }
 }
 

@@ -262,7 +262,37 @@ impl Program {
         })
     }
 
+    /// An S register gets a number, which becomes one of double precision in the D register in which it lies,
+    /// at once or behind other instructions.
+    fn conversion_in_place(&mut self) {
+        let (d, upper) = (self.random.pick(&self.registers.clone()) & 15, self.random.below(2) as u32);
+        let at = |field: Field| match field {
+            D => d << 12 | upper << 22,
+            N => d << 16 | upper << 7,
+            M => d | upper << 5,
+        };
+        let word = match self.random.below(4) {
+            // vmov s, r
+            0 => 0xee00_0a10 | (self.random.below(8) as u32) << 12 | at(N),
+            // vldr s, [r8, #4]
+            1 => 0xed98_0a01 | at(D),
+            // vcvt.s32.f64 s, d; vadd.f32 s, s, s
+            2 => self.with_operands((0xeebd_0bc0 | at(D), &[(M, Double)])),
+            _ => self.with_operands((0xee30_0a00 | at(D), &[(N, Single), (M, Single)])),
+        };
+        self.words.push(word);
+        for _ in 0..self.random.below(3) {
+            self.instruction();
+        }
+        // vcvt.f64.s32 d, s; vcvt.f64.f32 d, s
+        let conversion = if self.random.one_in(2) { 0xeeb8_0bc0 } else { 0xeeb7_0ac0 };
+        self.words.push(conversion | d << 12 | at(M));
+    }
+
     fn instruction(&mut self) {
+        if self.groups.len() >= 3 && self.groups.len() != 4 && self.random.one_in(8) {
+            return self.conversion_in_place();
+        }
         if self.random.one_in(4) {
             let template = self.random.pick(&ACCESSES);
             // Of several registers, some may have been loaded at a fault, so R8 stays within the data. LDRB

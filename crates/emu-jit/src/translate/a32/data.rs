@@ -92,22 +92,7 @@ impl Translator<'_> {
                 }
                 self.put(item.rd, Reg::RAX);
             }
-            Action::Extract { signed } => {
-                self.clobber();
-                let t = self.result(item.rd, Reg::RAX);
-                self.fetch(item.rn, t);
-                let (width, above) = (item.extra, 32 - item.imm - item.extra);
-                if !signed && item.imm == 0 {
-                    self.a.alu_imm(Alu::And, Size::D, t, (u32::MAX >> (32 - width)) as i32);
-                } else {
-                    if above != 0 {
-                        self.a.shift_imm(Shift::Shl, Size::D, t, above as u8);
-                    }
-                    let shift = if signed { Shift::Sar } else { Shift::Shr };
-                    self.a.shift_imm(shift, Size::D, t, (32 - width) as u8);
-                }
-                self.put(item.rd, t);
-            }
+            Action::Extract { signed } => self.extract(item, signed),
             Action::ThreadPointer => {
                 self.a.mov(Size::D, Reg::RAX, TPIDR);
                 self.put(item.rd, Reg::RAX);
@@ -205,8 +190,13 @@ impl Translator<'_> {
             if !sets && self.live {
                 self.save_flags();
             }
-            // Shifts change the carry, so the operand comes first, with the flags saved.
-            if form != Form::Immediate && form != Form::Plain {
+            // Some shifts change the carry, so the operand comes first, with the flags saved.
+            let keeps = match form {
+                Form::Immediate | Form::Plain => true,
+                Form::Shifted => item.extra != RRX && (1..=31).contains(&item.imm),
+                Form::ShiftedByRegister => false,
+            };
+            if !keeps {
                 self.save_flags();
                 self.flags = Flags::Memory;
             }
@@ -343,7 +333,7 @@ impl Translator<'_> {
                     }
                 }
                 self.a.set(Cc::Ae, Reg::RCX);
-                self.a.store8(slot(Slot::Flags).plus(1), Reg::RCX);
+                self.store_carry(Reg::RCX);
                 Operand::Rm(Reg::RDX.into())
             }
             Form::ShiftedByRegister => self.shifted_by_register(item),
@@ -371,7 +361,7 @@ impl Translator<'_> {
             self.a.mov(Size::D, Reg::RAX, Reg::RDX);
             self.a.not(Size::D, Reg::RAX);
             self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 31);
-            self.a.store8(slot(Slot::Flags).plus(1), Reg::RAX);
+            self.store_carry(Reg::RAX);
             self.a.land(none);
             return Operand::Rm(Reg::RDX.into());
         }
@@ -395,7 +385,7 @@ impl Translator<'_> {
         // The slot has the complement of the carry.
         self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 1);
         self.a.alu_imm(Alu::Xor, Size::D, Reg::RAX, 1);
-        self.a.store8(slot(Slot::Flags).plus(1), Reg::RAX);
+        self.store_carry(Reg::RAX);
         self.a.land(none);
         Operand::Rm(Reg::RDX.into())
     }
@@ -458,6 +448,39 @@ impl Translator<'_> {
             self.a.test(Size::D, t, t);
             self.set_logical(item, form);
         }
+    }
+
+    /// UBFX, SBFX.
+    fn extract(&mut self, item: &Instruction, signed: bool) {
+        let t = self.result(item.rd, Reg::RAX);
+        let (width, above) = (item.extra, 32 - item.imm - item.extra);
+        let right = if signed { Shift::Sar } else { Shift::Shr };
+        if self.live_before && !self.flags.saved() {
+            // SHLX and its kin keep EFLAGS.
+            let mut from = self.held(item.rn, Reg::RAX);
+            for (shift, amount) in [(Shift::Shl, above), (right, 32 - width)] {
+                if amount != 0 {
+                    self.a.mov_imm(Reg::RCX, amount.into());
+                    self.a.shiftx(shift, Size::D, t, from, Reg::RCX);
+                    from = t;
+                }
+            }
+            if from != t {
+                self.a.mov(Size::D, t, from);
+            }
+        } else {
+            self.clobber();
+            self.fetch(item.rn, t);
+            if !signed && item.imm == 0 {
+                self.a.alu_imm(Alu::And, Size::D, t, (u32::MAX >> (32 - width)) as i32);
+            } else {
+                if above != 0 {
+                    self.a.shift_imm(Shift::Shl, Size::D, t, above as u8);
+                }
+                self.a.shift_imm(right, Size::D, t, (32 - width) as u8);
+            }
+        }
+        self.put(item.rd, t);
     }
 
     /// A shift by an immediate, without flags.
@@ -551,6 +574,11 @@ impl Translator<'_> {
                 let shift = [Shift::Shl, Shift::Shr, Shift::Sar, Shift::Ror][(kind & 3) as usize];
                 match amount {
                     1..=31 if kind == ROR => self.a.rorx(Size::D, Reg::RDX, Reg::RDX, amount),
+                    // Flags in EFLAGS are read behind the shift: SHLX and its kin keep them.
+                    1..=31 if self.flags != Flags::Memory => {
+                        self.a.mov_imm(Reg::RCX, amount.into());
+                        self.a.shiftx(shift, Size::D, Reg::RDX, Reg::RDX, Reg::RCX);
+                    }
                     1..=31 => self.a.shift_imm(shift, Size::D, Reg::RDX, amount),
                     _ if kind == 1 => self.a.mov_imm(Reg::RDX, 0),
                     _ => self.a.shift_imm(shift, Size::D, Reg::RDX, 31),

@@ -3,23 +3,28 @@
 //! numbers may be flushed. What the host computes otherwise is left to the interpreter
 //! ([`crate::translate::vectors::scalar`]).
 
+use super::kind::Kind;
 use super::{ALWAYS, Translator};
 use crate::flag_form::slot_of_nzcv;
-use crate::layout::{FPCR, FPSR, Slot, X0, X1, general, slot};
+use crate::layout::{FPCR, FPSR, QUARTERS, Slot, X0, X1, general, slot};
 use crate::mxcsr;
 use crate::translate::condition::{Condition, Flags};
 use crate::translate::flags::wants_swap;
 use crate::translate::operands::{half, quarter};
 use crate::translate::vectors::immediate::expand_immediate;
 use crate::translate::vectors::scalar::scalar_size;
-use crate::translate::{Cold, Isa, READS, READS_CV, WRITES_CV};
+use crate::translate::{Cold, FAULTS, Isa, READS, READS_CV, WRITES_CV};
 use crossdock_emu_guest::State;
+use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::registers::{FLOAT_FLAGS, place};
 use crossdock_emu_guest::a32::{A32, Instruction};
 use crossdock_emu_x64::{Alu, Cc, Reg, Rm, Shift, Size};
 
 /// VMRS APSR_nzcv, FPSCR, without its condition.
 const READ_FLAGS: u32 = 0x0ef1_fa10;
+
+/// How far [`Translator::writes_alone`] looks.
+const ALONE_MAX: usize = 12;
 
 /// Whether an instruction may read or write FPSCR: VMRS, VMSR, and VCMP of any precision.
 fn uses_fpscr(word: u32) -> bool {
@@ -313,6 +318,33 @@ impl Arithmetic {
         matches!(self.operation, Operation::Select(_))
     }
 
+    /// The part of a vector register that it writes, and those that it reads.
+    fn roles(&self) -> (Option<u8>, [Option<u8>; 3]) {
+        let [d, n, m] = [self.d, self.n, self.m].map(|n| Some(operand(self.double, n)));
+        match self.operation {
+            Operation::Two(_)
+            | Operation::MultiplyNegated
+            | Operation::Extreme { .. }
+            | Operation::Select(_) => (d, [n, m, None]),
+            Operation::Accumulate { .. } | Operation::Fused { .. } => (d, [d, n, m]),
+            Operation::Move
+            | Operation::SquareRoot
+            | Operation::Absolute
+            | Operation::Negative
+            | Operation::Round(_) => (d, [m, None, None]),
+            Operation::Immediate(_) | Operation::FromPair => (d, [None; 3]),
+            Operation::Compare { zero, .. } => (None, [d, m.filter(|_| !zero), None]),
+            Operation::ToPair => (None, [d, None, None]),
+            Operation::FromFixed { .. } => (d, [d, None, None]),
+            Operation::ReadFlags | Operation::ReadControl => (None, [None; 3]),
+            Operation::FromGeneral => (n, [None; 3]),
+            Operation::ToGeneral => (None, [n, None, None]),
+            Operation::FromInteger { .. } => (d, [Some(quarter(self.m)), None, None]),
+            Operation::ToInteger { .. } | Operation::Narrow => (Some(quarter(self.d)), [m, None, None]),
+            Operation::Widen => (Some(half(self.d)), [m, None, None]),
+        }
+    }
+
     /// Calls `each` with its operands that are parts of vector registers.
     pub(super) fn each_operand(&self, mut each: impl FnMut(u8)) {
         let [d, n, m] = [self.d, self.n, self.m].map(|n| operand(self.double, n));
@@ -380,8 +412,67 @@ impl Translator<'_> {
         }
     }
 
+    /// Whether the code of an instruction at a place never goes to the interpreter and comes back: there the
+    /// registers are where they were before.
+    fn stays(&self, it: &Arithmetic, place: u64) -> bool {
+        let is_simple = match it.operation {
+            Operation::Two(_)
+            | Operation::MultiplyNegated
+            | Operation::SquareRoot
+            | Operation::FromInteger { .. }
+            | Operation::Widen
+            | Operation::Narrow => true,
+            Operation::ToInteger { signed, mode } => signed && matches!(mode, Some(0 | 3)),
+            _ => !it.computes(),
+        };
+        is_simple && self.can_compute(it) && !(it.computes() && self.wary_at.contains(place))
+    }
+
+    /// Whether the current instruction writes S register `written`, reads nothing of the D register that this
+    /// lies in, and is followed by one that writes the D register, before anybody can see its other half. So
+    /// compilers convert integers: `vmov s15, r3; vcvt.f64.s32 d7, s15`.
+    pub(super) fn writes_alone(&self, item: &Instruction, written: u8, reads: [Option<u8>; 3]) -> bool {
+        let (written, other) = (quarter(written), quarter(written ^ 1));
+        let whole = half(written % 32 / 2);
+        let has = |reads: [Option<u8>; 3], part: u8| reads.contains(&Some(part));
+        if item.condition < ALWAYS || [written, other, whole].iter().any(|&part| has(reads, part)) {
+            return false;
+        }
+        for item in self.items.iter().skip(1).take(ALONE_MAX) {
+            match Kind::of(item.word) {
+                Kind::General
+                    if A32::class(item).has(FAULTS) || item.ends || item.action == Action::Other =>
+                {
+                    return false;
+                }
+                Kind::General => {}
+                Kind::Float(it) if item.condition >= ALWAYS && self.stays(&it, item.place) => {
+                    let (writes, reads) = it.roles();
+                    if has(reads, other) || has(reads, whole) || writes == Some(other) {
+                        return false;
+                    }
+                    if writes == Some(whole) {
+                        return true;
+                    }
+                }
+                _ => return false,
+            }
+        }
+        false
+    }
+
     /// Lowers the instruction. Returns how many are done.
     pub(super) fn arithmetic_float(&mut self, item: &Instruction, it: &Arithmetic) -> usize {
+        if let (Some(written @ QUARTERS..), reads) = it.roles() {
+            let is_alone = self.stays(it, item.place) && self.writes_alone(item, written - QUARTERS, reads);
+            self.alone = is_alone;
+        }
+        let done = self.lower_float(item, it);
+        self.alone = false;
+        done
+    }
+
+    fn lower_float(&mut self, item: &Instruction, it: &Arithmetic) -> usize {
         if !it.computes() {
             self.move_float(it);
             return 1;
@@ -511,7 +602,10 @@ impl Translator<'_> {
         if signed && double {
             // VCVTDQ2PD of the lowest two: it raises nothing.
             let from = self.vget(m, X0);
-            self.a.vconvert(false, Size::D, 0xe6, X0.0, 0, from);
+            self.part_renewed(d);
+            let t = self.vresult(d);
+            self.a.vconvert(false, Size::D, 0xe6, t.0, 0, from);
+            return self.vput(d, t);
         } else {
             self.scalar_bits(false, Reg::RAX, m);
             self.a.vp(0xef, X0, X0, X0);
@@ -694,7 +788,7 @@ impl Translator<'_> {
         self.a.shift_imm(Shift::Shr, Size::D, Reg::RAX, 28);
         self.a.alu_imm(Alu::And, Size::D, Reg::RAX, 1);
         self.a.alu(Alu::Or, Size::D, Reg::RAX, Reg::RCX);
-        self.a.store16(slot(Slot::Flags), Reg::RAX);
+        self.a.mov_to(Size::D, slot(Slot::Flags), Reg::RAX);
         self.flags = Flags::Memory;
     }
 }

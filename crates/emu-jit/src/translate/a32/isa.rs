@@ -144,8 +144,6 @@ impl Isa for A32 {
 
     const STANDARD: &'static Assignment = &Assignment::STANDARD_OF_A32;
 
-    // An IT block.
-
     fn can_run(state: &State) -> bool {
         state.it() == 0 && !state.is_big_endian()
     }
@@ -193,6 +191,30 @@ impl Isa for A32 {
 
     fn binds(item: &Instruction) -> bool {
         item.next_it != 0
+    }
+
+    const GATHERS_FLAGS: bool = true;
+
+    fn computes_alone(item: &Instruction) -> Option<Accesses> {
+        let is_simple = matches!(
+            item.action,
+            Action::Data { .. }
+                | Action::MoveTop
+                | Action::Multiply { .. }
+                | Action::MultiplyLong { .. }
+                | Action::Extend { .. }
+                | Action::Insert { .. }
+                | Action::Extract { .. }
+                | Action::LeadingZeros
+                | Action::Reverse
+                | Action::ReverseHalves
+                | Action::ReverseSigned
+                | Action::ReverseBits
+        );
+        // Not in an IT block.
+        let is_plain = item.condition >= ALWAYS && item.it == 0 && item.next_it == 0 && !item.ends;
+        let found = is_simple && is_plain && matches!(Kind::of(item.word), Kind::General);
+        found.then(|| Self::accesses(item)).filter(|accesses| !accesses.unknown)
     }
 
     fn context(item: &Instruction) -> u8 {

@@ -3,6 +3,7 @@
 use super::float::changes_float_flags;
 use super::isa::{call_end, leaves_on_condition, read_flags, written_flags};
 use super::kind::Kind;
+use super::select::is_selected;
 use super::{ALWAYS, Translator, is_write_fpscr};
 use crate::translate::condition::{Condition, Flags};
 use crate::translate::{FAULTS, Isa};
@@ -11,6 +12,9 @@ use crossdock_emu_guest::a32::{A32, Instruction};
 
 /// Most instructions behind one condition: as many as an IT block has, and as plans look ahead.
 const CONDITIONAL_MAX: usize = 4;
+
+/// Most instructions behind one condition that are computed in any case.
+const SELECTED_MAX: usize = 2;
 
 /// Whether the code of an instruction may leave it to the interpreter with flags that were not saved. Plain
 /// loads and stores keep EFLAGS, and their marks say how these hold the flags.
@@ -82,6 +86,14 @@ impl Translator<'_> {
             }
             return done;
         }
+        let count = self.count_conditional(&instruction, &float);
+        if count <= SELECTED_MAX && self.items[..count].iter().all(is_selected) {
+            match self.condition(instruction.condition.into()) {
+                Condition::Always => self.lower_action(&instruction),
+                condition => self.choose(&instruction, condition),
+            }
+            return 1;
+        }
         // What holds behind the instruction must hold whether it runs or not.
         match &float {
             Kind::Float(arithmetic) if arithmetic.computes() => self.need_fpscr_modes(),
@@ -89,7 +101,6 @@ impl Translator<'_> {
             _ => {}
         }
         let (modes, aligned) = (self.modes, self.aligned);
-        let count = self.count_conditional(&instruction, &float);
         let after = self.live_behind.map(|live| live >> (self.behind + 1 - count) & 1 == 1);
         // The interpreter looks at the condition again, if it runs an instruction, as after a fault.
         let looks = self.items[..count].iter().enumerate().any(|(i, item)| {
@@ -162,7 +173,10 @@ impl Translator<'_> {
             Kind::Vector(vector) => return self.vector(vector),
             Kind::Transfer(transfer) => {
                 let (transfer, count) = self.joined(transfer);
+                let single = transfer.loaded_single();
+                self.alone = single.is_some_and(|n| self.writes_alone(instruction, n, [None; 3]));
                 self.transfer_vectors(&transfer);
+                self.alone = false;
                 return count;
             }
             Kind::General if self.wide_constant() => return 2,

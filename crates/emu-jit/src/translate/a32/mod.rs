@@ -14,6 +14,7 @@ mod lower;
 mod media;
 mod multiply;
 mod neon;
+mod select;
 mod vectors;
 
 use crossdock_emu_guest::a32::{A32, registers};

@@ -154,6 +154,11 @@ impl Transfer {
         base.wrapping_add(self.offset)
     }
 
+    /// The S register that it loads, if it does nothing else with registers of vectors.
+    pub(super) fn loaded_single(&self) -> Option<u8> {
+        (self.loads && self.elements == Elements::Singles(1)).then_some(self.first)
+    }
+
     /// The register that the base moves by.
     pub(super) fn index(&self) -> Option<u8> {
         if let Back::By(register) = self.back { Some(register) } else { None }
@@ -351,6 +356,12 @@ impl Translator<'_> {
         let operand = if double { half(n) } else { quarter(n) };
         let size = if double { Size::Q } else { Size::D };
         match self.part_place(operand) {
+            // If the load faults, the host register is as it was.
+            PartPlace::Lane(host, _) if loads && !double && self.alone => {
+                self.guest_access();
+                self.a.vmov_from(Size::D, host, mem);
+                self.part_renewed(operand);
+            }
             PartPlace::Own(host) => {
                 self.guest_access();
                 match (loads, double) {

@@ -2,8 +2,9 @@
 
 use super::{bit, bits};
 use crate::translate::accesses::{Accesses, NO, NONE, UNKNOWN, Uses, mask};
-use crate::translate::{Class, ENDS, End, FAULTS, READS, WRITES};
+use crate::translate::{Class, ENDS, End, FAULTS, READS, VECTORS, WRITES};
 use crossdock_emu_guest::State;
+use crossdock_emu_guest::a64::stack_pointer::may_unalign;
 use crossdock_emu_guest::a64::{self, Ending, Facts, File, Operand, facts};
 
 /// A bit of a [`Class`] in [`CLASSES`]: the lower bits of the word decide.
@@ -39,7 +40,10 @@ const fn class_of(facts: &Facts) -> Class {
 #[inline(always)]
 pub(super) fn class(word: u32) -> Class {
     let class = CLASSES[(word >> 21) as usize];
-    if class.has(MIXED) { facts(word).map_or(Class(ENDS), class_of) } else { class }
+    let class = if class.has(MIXED) { facts(word).map_or(Class(ENDS), class_of) } else { class };
+    // Data processing and loads and stores with vector registers (manual C4.1).
+    let is_vector = bits(word, 27, 26) == 3;
+    Class(class.0 | if is_vector { VECTORS } else { 0 })
 }
 
 /// How a block ends with `word` at `pc`; `None` if it goes on.
@@ -75,6 +79,17 @@ fn loads_last(word: u32) -> bool {
     let literal = bits(word, 29, 28) == 1 && !bit(word, 24);
     let plain = bits(word, 29, 28) == 3 && (bit(word, 24) || !bit(word, 21) || bits(word, 11, 10) == 2);
     literal || plain
+}
+
+/// The registers of an instruction that only computes with general registers, and that has a lowering of its
+/// own; `None` for others, for those that depend on their address, and for those that may change SP.
+pub(super) fn computes_alone(word: u32) -> Option<Accesses> {
+    let is_immediate = bits(word, 28, 26) == 0b100 && bits(word, 25, 24) != 0;
+    // Logical and arithmetic with shifted or extended registers; products.
+    let is_register = bits(word, 27, 25) == 0b101 && (bits(word, 28, 28) == 0 || bits(word, 24, 24) == 1);
+    let is_plain = !class(word).has(FAULTS | ENDS | READS);
+    let found = (is_immediate || is_register) && is_plain && !may_unalign(word);
+    found.then(|| accesses(word)).filter(|accesses| !accesses.unknown)
 }
 
 /// The general registers that a word accesses, for plans.

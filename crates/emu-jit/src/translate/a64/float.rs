@@ -296,7 +296,7 @@ impl Translator<'_> {
         self.a.bind(otherwise);
         let flags = slot_of_nzcv(bits(word, 3, 0) << 28);
         self.a.mov_imm(Reg::RAX, flags);
-        self.a.store16(slot(Slot::Flags), Reg::RAX);
+        self.a.mov_to(Size::D, slot(Slot::Flags), Reg::RAX);
         self.a.bind(done);
         self.flags = Flags::Memory;
         ONE
@@ -392,7 +392,7 @@ impl Translator<'_> {
             self.a.mov_imm(Reg::RCX, slot_of_nzcv(0));
             self.a.mov_imm(Reg::RDX, slot_of_nzcv(1 << 30));
             self.a.cmov(Cc::E, Size::D, Reg::RCX, Reg::RDX);
-            self.a.store16(slot(Slot::Flags), Reg::RCX);
+            self.a.mov_to(Size::D, slot(Slot::Flags), Reg::RCX);
         }
         self.put(destination(word, 0), Reg::RAX);
         self.a.bind(back);

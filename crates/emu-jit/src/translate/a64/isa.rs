@@ -1,7 +1,6 @@
 //! A64 as the translator's planner sees it.
 
 use super::facts;
-use super::order;
 use super::{Translator, bits};
 use crate::routines::{A64_TABLE, Table};
 use crate::translate::accesses::{Accesses, Uses};
@@ -48,8 +47,11 @@ impl Isa for A64 {
         Some(((at - start) / LENGTH) as usize)
     }
 
-    fn gather_flags(items: &mut [u32]) -> bool {
-        order::gather(items)
+    const HAS_FACTS: bool = true;
+    const GATHERS_FLAGS: bool = true;
+
+    fn computes_alone(word: &u32) -> Option<Accesses> {
+        facts::computes_alone(*word)
     }
 
     #[inline(always)]

@@ -8,7 +8,6 @@ mod float;
 mod integer;
 mod isa;
 mod load_store;
-mod order;
 mod registers;
 mod structures;
 mod system;

@@ -182,13 +182,18 @@ impl<I: Isa> Translator<'_, I> {
             self.a.vscalar(double, 0xc2, X2, addend, if negates[1] { first } else { addend });
             self.a.byte(0x13);
         }
-        if addend != t {
+        let mut clean = self.vclean(double, a);
+        if addend != t && !clean && !is_part(d) {
+            // Not behind the operation, which others wait for.
+            self.vclear(double, t, addend);
+            clean = true;
+        } else if addend != t {
             self.a.vload(t, addend);
         }
         let second = self.vscalar_source(m, X2);
         self.a.vfused(double, opcode, t, first, second);
         self.unless_scalar_special(double, true, t, way);
-        self.vput_scalar(double, d, t, self.vclean(double, a));
+        self.vput_scalar(double, d, t, clean);
         self.way_ends(way);
     }
 
