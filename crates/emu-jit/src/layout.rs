@@ -56,8 +56,9 @@ pub const VECTOR: [Xmm; 13] = [
 ];
 /// The guest vector registers in them, of a guest with 32.
 const OF_32: [u8; VECTOR.len()] = [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 8];
-/// The same, of guests whose programs mostly compute with doubles, which are halves of them: the first 13. Most
-/// distributions compile for 32-bit Arm's 16 doubles; what uses more is mostly loops, which have their own.
+/// The same, of guests whose programs mostly compute with doubles, which are halves of them: the first 13.
+/// Most distributions compile for 16 doubles of 32-bit Arm; what uses more is mostly loops, which have their
+/// own.
 const OF_HALVES: [u8; VECTOR.len()] = [32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44];
 const _: () = assert!(PARTS == 32);
 

@@ -189,8 +189,8 @@ pub trait Isa: Guest + Sized {
     /// Whether there are vectors whose configuration an instruction sets.
     const CONFIGURES: bool = false;
     /// Whether code with floating point or vectors finds out what holds until registers change: the
-    /// alignment of an address, the host's modes, or what a register holds. Then such instructions are of class
-    /// [`VECTORS`].
+    /// alignment of an address, the host's modes, or what a register holds. Then such instructions are of
+    /// class [`VECTORS`].
     const HAS_FACTS: bool = false;
 
     /// The configuration of vectors that an instruction sets, if it says so itself.

@@ -486,8 +486,8 @@ impl<I: Isa> Translator<'_, I> {
         }
     }
 
-    /// Prepares for a new value of a part. A quarter that is written alone ([`Translator::alone`]) takes the host
-    /// register of its half, until the half is written.
+    /// Prepares for a new value of a part. A quarter that is written alone ([`Translator::alone`]) takes the
+    /// host register of its half, until the half is written.
     pub(super) fn part_renewed(&mut self, operand: u8) {
         let part = Part::of(operand);
         self.vchanged(part.register);

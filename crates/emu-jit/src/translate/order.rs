@@ -8,8 +8,8 @@ use super::accesses::{Accesses, mask};
 use super::{FAULTS, Isa, READS, READS_CV, WRITES, WRITES_CV};
 
 /// Moves instructions of a block that set the flags to those that read them. What is moved, and what it is
-/// moved behind, computes with general registers alone ([`Isa::computes_alone`]): it cannot fault or leave, so
-/// nobody can see the order. Returns whether any was moved.
+/// moved behind, computes with general registers alone ([`Isa::computes_alone`]): it cannot fault or leave,
+/// so nobody can see the order. Returns whether any was moved.
 pub(super) fn gather<I: Isa>(items: &mut [I::Item]) -> bool {
     let (mut i, mut is_moved) = (0, false);
     while i + 2 < items.len() {

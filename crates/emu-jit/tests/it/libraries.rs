@@ -285,7 +285,7 @@ pub fn check_runs<I: Isa>(place: &Place, folder: &str) {
     let mut random = Random(1);
     let (mut all, mut faults) = (0, 0);
     for (n, (row, found)) in functions.iter().enumerate() {
-        // Those that call others, or read data, are not complete. Divisions call others if they divide by zero.
+        // Those that call others, or read data, are not complete. Divisions only do so for a divisor of zero.
         let is_division = matches!(row.routine, Routine::Divide | Routine::DivideSigned);
         if row.holes != [0; HOLES_MAX] && !is_division {
             continue;

@@ -3,28 +3,23 @@
 //! numbers may be flushed. What the host computes otherwise is left to the interpreter
 //! ([`crate::translate::vectors::scalar`]).
 
-use super::kind::Kind;
 use super::{ALWAYS, Translator};
 use crate::flag_form::slot_of_nzcv;
-use crate::layout::{FPCR, FPSR, QUARTERS, Slot, X0, X1, general, slot};
+use crate::layout::{FPCR, FPSR, Slot, X0, X1, general, slot};
 use crate::mxcsr;
 use crate::translate::condition::{Condition, Flags};
 use crate::translate::flags::wants_swap;
 use crate::translate::operands::{half, quarter};
 use crate::translate::vectors::immediate::expand_immediate;
 use crate::translate::vectors::scalar::scalar_size;
-use crate::translate::{Cold, FAULTS, Isa, READS, READS_CV, WRITES_CV};
+use crate::translate::{Cold, Isa, READS, READS_CV, WRITES_CV};
 use crossdock_emu_guest::State;
-use crossdock_emu_guest::a32::action::Action;
 use crossdock_emu_guest::a32::registers::{FLOAT_FLAGS, place};
 use crossdock_emu_guest::a32::{A32, Instruction};
 use crossdock_emu_x64::{Alu, Cc, Reg, Rm, Shift, Size};
 
 /// VMRS APSR_nzcv, FPSCR, without its condition.
 const READ_FLAGS: u32 = 0x0ef1_fa10;
-
-/// How far [`Translator::writes_alone`] looks.
-const ALONE_MAX: usize = 12;
 
 /// Whether an instruction may read or write FPSCR: VMRS, VMSR, and VCMP of any precision.
 fn uses_fpscr(word: u32) -> bool {
@@ -319,7 +314,7 @@ impl Arithmetic {
     }
 
     /// The part of a vector register that it writes, and those that it reads.
-    fn roles(&self) -> (Option<u8>, [Option<u8>; 3]) {
+    pub(super) fn roles(&self) -> (Option<u8>, [Option<u8>; 3]) {
         let [d, n, m] = [self.d, self.n, self.m].map(|n| Some(operand(self.double, n)));
         match self.operation {
             Operation::Two(_)
@@ -414,7 +409,7 @@ impl Translator<'_> {
 
     /// Whether the code of an instruction at a place never goes to the interpreter and comes back: there the
     /// registers are where they were before.
-    fn stays(&self, it: &Arithmetic, place: u64) -> bool {
+    pub(super) fn stays(&self, it: &Arithmetic, place: u64) -> bool {
         let is_simple = match it.operation {
             Operation::Two(_)
             | Operation::MultiplyNegated
@@ -428,51 +423,8 @@ impl Translator<'_> {
         is_simple && self.can_compute(it) && !(it.computes() && self.wary_at.contains(place))
     }
 
-    /// Whether the current instruction writes S register `written`, reads nothing of the D register that this
-    /// lies in, and is followed by one that writes the D register, before anybody can see its other half. So
-    /// compilers convert integers: `vmov s15, r3; vcvt.f64.s32 d7, s15`.
-    pub(super) fn writes_alone(&self, item: &Instruction, written: u8, reads: [Option<u8>; 3]) -> bool {
-        let (written, other) = (quarter(written), quarter(written ^ 1));
-        let whole = half(written % 32 / 2);
-        let has = |reads: [Option<u8>; 3], part: u8| reads.contains(&Some(part));
-        if item.condition < ALWAYS || [written, other, whole].iter().any(|&part| has(reads, part)) {
-            return false;
-        }
-        for item in self.items.iter().skip(1).take(ALONE_MAX) {
-            match Kind::of(item.word) {
-                Kind::General
-                    if A32::class(item).has(FAULTS) || item.ends || item.action == Action::Other =>
-                {
-                    return false;
-                }
-                Kind::General => {}
-                Kind::Float(it) if item.condition >= ALWAYS && self.stays(&it, item.place) => {
-                    let (writes, reads) = it.roles();
-                    if has(reads, other) || has(reads, whole) || writes == Some(other) {
-                        return false;
-                    }
-                    if writes == Some(whole) {
-                        return true;
-                    }
-                }
-                _ => return false,
-            }
-        }
-        false
-    }
-
     /// Lowers the instruction. Returns how many are done.
     pub(super) fn arithmetic_float(&mut self, item: &Instruction, it: &Arithmetic) -> usize {
-        if let (Some(written @ QUARTERS..), reads) = it.roles() {
-            let is_alone = self.stays(it, item.place) && self.writes_alone(item, written - QUARTERS, reads);
-            self.alone = is_alone;
-        }
-        let done = self.lower_float(item, it);
-        self.alone = false;
-        done
-    }
-
-    fn lower_float(&mut self, item: &Instruction, it: &Arithmetic) -> usize {
         if !it.computes() {
             self.move_float(it);
             return 1;

@@ -169,7 +169,12 @@ impl Translator<'_> {
 
     fn lower_kind(&mut self, instruction: &Instruction, float: &Kind) -> usize {
         match float {
-            Kind::Float(arithmetic) => return self.arithmetic_float(instruction, arithmetic),
+            Kind::Float(arithmetic) => {
+                self.alone = self.computes_single_alone(instruction, arithmetic);
+                let done = self.arithmetic_float(instruction, arithmetic);
+                self.alone = false;
+                return done;
+            }
             Kind::Vector(vector) => return self.vector(vector),
             Kind::Transfer(transfer) => {
                 let (transfer, count) = self.joined(transfer);

@@ -4,6 +4,7 @@
 //! zero. Guest addresses wrap at 4 GiB: accesses have the address-size prefix.
 
 mod access;
+mod alone;
 mod branch;
 mod data;
 mod exclusive;

@@ -1,5 +1,5 @@
-//! Instructions with conditions that move or add: the host computes them in any case, and chooses. Compilers use
-//! conditions where a branch would be predicted badly, and a jump over the instruction would be one.
+//! Moves with conditions: the host computes them in any case, and chooses. Compilers use conditions where a
+//! branch would be predicted badly, and a jump over the instruction would be one.
 
 use super::{NO_BASE, PC, Translator};
 use crate::translate::condition::Condition;

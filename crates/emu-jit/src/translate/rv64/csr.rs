@@ -13,7 +13,7 @@ use crossdock_emu_guest::rv64::action::{Action, Csr, Float, Precision};
 use crossdock_emu_guest::rv64::{Instruction, Rv64};
 use crossdock_emu_x64::{Alu, Cc, Reg, Shift, Size};
 
-pub(super) const FFLAGS: u32 = 1;
+const FFLAGS: u32 = 1;
 const FRM: u32 = 2;
 const VL_CSR: u32 = 0xc20;
 const VLENB: u32 = 0xc22;
@@ -21,6 +21,9 @@ const VLENB: u32 = 0xc22;
 const FLAGS: i32 = 31;
 /// Those that the host raises by itself: all but invalid operations, which the interpreter handles.
 const OF_HOST: i32 = 0x1e;
+
+/// How far [`Translator::loses_flags`] looks.
+const LOST_MAX: usize = 6;
 
 impl Translator<'_> {
     /// FRFLAGS, FSFLAGS, FRRM; the others are the interpreter's.
@@ -86,6 +89,24 @@ impl Translator<'_> {
         self.items = &self.items[1..];
         (self.pc, self.next) = (place, place.wrapping_add(Rv64::item_length(compares)));
         self.operation(compares, operation, precision == Precision::Double) == ONE
+    }
+
+    /// Whether the flags that the current instruction raises are overwritten behind it in the block before
+    /// anything reads them: C libraries restore them around conversions.
+    pub(super) fn loses_flags(&self) -> bool {
+        for item in self.items.iter().skip(1).take(LOST_MAX) {
+            match item.action {
+                Some(Action::Csr(Csr::Write)) if item.csr() == FFLAGS => return item.rd == SINK,
+                Some(
+                    Action::Float { .. }
+                    | Action::ToInteger { .. }
+                    | Action::FromInteger { .. }
+                    | Action::Convert { .. },
+                ) => {}
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// `reg` = the flags in MXCSR, in FPSR's order.

@@ -6,18 +6,14 @@
 //! register is looked at; without them, the interpreter takes over, and the code is left.
 
 use super::Translator;
-use super::csr::FFLAGS;
 use crate::layout::{X0, X1};
 use crate::translate::operands::{PartPlace, SINK, ZERO, half};
 use crate::translate::vectors::scalar::scalar_size;
 use crate::translate::{Cold, Lowered, ONE};
 use crate::unit::EXACT;
-use crossdock_emu_guest::rv64::action::{Action, Csr, Float, Precision};
+use crossdock_emu_guest::rv64::action::{Action, Float, Precision};
 use crossdock_emu_guest::rv64::{Instruction, immediate};
 use crossdock_emu_x64::{Alu, Cc, Label, Map, Prefix, Reg, Shift, Size, Xmm};
-
-/// How far [`Translator::loses_flags`] looks.
-const LOST_MAX: usize = 6;
 
 // Opcodes of the host.
 const AND: u8 = 0xdb;
@@ -352,7 +348,7 @@ impl Translator<'_> {
         let (back, slow) = self.slow_way();
         let mut a = self.vget(n, X0);
         if let (Some(rounds), true) = (mode, self.loses_flags()) {
-            // What is inexact is not raised. The host takes 20 ns for a flag that is raised, read and cleared.
+            // Inexactness is not raised. The host takes 20 ns for a flag that is raised, read and cleared.
             let quiet = 8 | [0, 2, 1, 3][usize::from(rounds & 3)];
             self.a.vp3a(0x0a + u8::from(double), X0, a, a, quiet);
             (a, mode) = (X0, Some(3));
@@ -360,24 +356,6 @@ impl Translator<'_> {
         self.convert_to_rax(double, wide, unsigned, mode, a, slow);
         self.put_integer(item.rd, wide);
         self.a.bind(back);
-    }
-
-    /// Whether the flags that the current instruction raises are overwritten behind it in the block before
-    /// anything reads them: C libraries restore them around conversions.
-    fn loses_flags(&self) -> bool {
-        for item in self.items.iter().skip(1).take(LOST_MAX) {
-            match item.action {
-                Some(Action::Csr(Csr::Write)) if item.csr() == FFLAGS => return item.rd == SINK,
-                Some(
-                    Action::Float { .. }
-                    | Action::ToInteger { .. }
-                    | Action::FromInteger { .. }
-                    | Action::Convert { .. },
-                ) => {}
-                _ => return false,
-            }
-        }
-        false
     }
 
     /// `rd` = rax, or its low 32 bits.
