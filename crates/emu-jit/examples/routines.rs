@@ -7,8 +7,8 @@
 //!
 //! FILE is an archive (`libc.a`, `libgcc.a`) or a linked file (`libc.so.6`, a static program). SYMBOLS is a
 //! file with its symbols, such as `/usr/lib/debug/.build-id/23/afff97....debug` of Debian's libc6-dbg, for a
-//! file that has none. All files are of one machine. The linker of RISC-V shortens code, so for that machine a
-//! static program takes the archive's place.
+//! file that has none. All files are of one machine. The linker of RISC-V shortens code, so for that machine
+//! a static program takes the archive's place.
 //!
 //! What differs from program to program becomes a hole: in an archive what has a relocation, in a linked
 //! file a branch out of the function, and addresses that are formed of two instructions.

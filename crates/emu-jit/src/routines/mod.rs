@@ -16,8 +16,8 @@ pub use rv64::TABLE as RV64_TABLE;
 
 use crossdock_emu_guest::guest::Words;
 
-/// What a known function does (ISO C, 7.26; the others are GNU's and POSIX's, and the divisions of libgcc: its
-/// manual, "Integer library routines", and "Run-time ABI for the Arm Architecture").
+/// What a known function does (ISO C, 7.26; the others are GNU's and POSIX's, and the divisions of libgcc:
+/// its manual, "Integer library routines", and "Run-time ABI for the Arm Architecture").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Routine {
     /// memcpy and memmove.

@@ -4,10 +4,10 @@ use super::ahead::{Ahead, Sight};
 use super::condition::{Condition, Flags};
 use super::order;
 use super::pressure::{self, ALL, Plan};
-use super::rounds::{Facts, Later};
+use super::rounds::{Facts, Later, Zeros};
 use super::{
     Buffers, Class, Cold, ENDS, End, FAULTS, GROUP, Ground, Isa, Origin, READS, Stub, Translator, VECTORS,
-    WRITES, Zeros,
+    WRITES,
 };
 use crate::layout::Assignment;
 use crate::routines::{self, Routine};

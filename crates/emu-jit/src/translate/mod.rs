@@ -48,7 +48,7 @@ use crossdock_emu_guest::guest::{Guest, Words};
 use crossdock_emu_guest::memory::Memory;
 use crossdock_emu_guest::{CodeLines, Op, State};
 use crossdock_emu_x64::{Alu, Assembler, Cc, Label, Mem, Reg, Rm, Size};
-use rounds::Later;
+use rounds::{Later, Zeros};
 
 /// The outcome of lowering an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -557,15 +557,6 @@ impl Features {
         let bit = |n: u32| number >> n & 1 == 1;
         Features { pclmul: bit(0), aes: bit(1), sha: bit(2), flag_in_gs: bit(3) }
     }
-}
-
-/// Vector registers whose upper bits are known to be zero.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Zeros {
-    /// From bit 32 up.
-    from_32: u32,
-    /// From bit 64 up.
-    from_64: u32,
 }
 
 impl<'t, I: Isa> Translator<'t, I> {

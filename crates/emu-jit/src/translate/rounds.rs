@@ -1,7 +1,15 @@
 //! The rounds of a loop of one block: what the first finds out holds in the later ones.
 
-use super::Zeros;
 use crossdock_emu_x64::Label;
+
+/// Vector registers whose upper bits are known to be zero.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Zeros {
+    /// From bit 32 up.
+    pub(super) from_32: u32,
+    /// From bit 64 up.
+    pub(super) from_64: u32,
+}
 
 /// What is known where a block begins or ends, without which code would have to look: as the fields of these
 /// names of the translator.

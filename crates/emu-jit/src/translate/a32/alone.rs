@@ -1,5 +1,6 @@
 //! S registers that are written alone: the D register in which one lies is written as a whole behind it,
-//! before anybody can see its other half. So compilers convert integers: `vmov s15, r3; vcvt.f64.s32 d7, s15`.
+//! before anybody can see its other half. Compilers convert integers so: `vmov s15, r3`;
+//! `vcvt.f64.s32 d7, s15`.
 
 use super::float::Arithmetic;
 use super::kind::Kind;
