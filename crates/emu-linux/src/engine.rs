@@ -81,9 +81,26 @@ fn exit<A: Abi>(state: &State, why: machine::Exit) -> Exit {
         machine::Exit::Syscall(_) => Exit::Call,
         machine::Exit::Interrupted => Exit::Interrupted,
         machine::Exit::Fault(fault) => Exit::Fault(fault),
-        machine::Exit::CodeModified { address } => Exit::CodeModified(address..address + 64),
+        // The last line of the address space ends at its last byte but one: nobody has code there.
+        machine::Exit::CodeModified { address } => Exit::CodeModified(address..address.saturating_add(64)),
         machine::Exit::AllCodeModified => Exit::CodeModified(0..u64::MAX),
         machine::Exit::Budget => Exit::Nothing,
         other => Exit::Exception(A::exception(state, other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::arm64::Arm64;
+
+    #[test]
+    fn the_last_line_of_the_address_space_may_change() {
+        let address = u64::MAX - 63;
+        let why = machine::Exit::CodeModified { address };
+        let Exit::CodeModified(range) = exit::<Arm64>(&State::default(), why) else {
+            panic!("code has changed")
+        };
+        assert_eq!(range, address..u64::MAX);
     }
 }
