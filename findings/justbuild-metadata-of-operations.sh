@@ -28,9 +28,9 @@ apt-get "${APT[@]}" update >/dev/null 2>"$W/apt"
 needed=$(apt-cache "${APT[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
     --no-replaces --no-enhances justbuild 2>>"$W/apt" | grep -E '^(justbuild|lib[a-z0-9.+-]*)$' | sort -u)
 (cd "$W/packages" && apt-get "${APT[@]}" download $needed >/dev/null 2>"$W/apt") || { echo "justbuild cannot be had: $(tail -1 "$W/apt")"; exit 77; }
-for package in "$W"/packages/*.deb; do dpkg -x "$package" "$W/root" || exit 77; done
-libraries=$W/root/usr/lib/x86_64-linux-gnu
-just=("$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" "$W/root/usr/bin/justbuild")
+for package in "$W"/packages/*.deb; do dpkg -x "$package" "$W/tree" || exit 77; done
+libraries=$W/tree/usr/lib/x86_64-linux-gnu
+just=("$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" "$W/tree/usr/bin/justbuild")
 "${just[@]}" version | tr -d ' \n' | grep -o '"version":\[1,5,1\]' || { echo "this is another version of justbuild"; exit 77; }
 
 # BuildGrid's package has the messages of the API.

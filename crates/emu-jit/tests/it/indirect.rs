@@ -2,8 +2,9 @@
 
 use crate::cases::Mapping;
 use crate::host::{LOG, engine};
-use crossdock_emu_guest::a64::{Exit, Host, State};
+use crossdock_emu_guest::a64::{A64, Exit, Host, State};
 use crossdock_emu_guest::memory::Memory;
+use crossdock_emu_jit::Runner;
 use std::sync::atomic::AtomicU32;
 
 /// `loop: ldr x9, [x1], #8; blr x9; subs x2, x2, #1; b.ne loop; brk #0`.
@@ -15,6 +16,15 @@ const TARGETS: [[u32; 2]; 2] = [[0x9100_0400, 0xd61f_03c0], [0x9100_0800, 0xd65f
 
 fn bytes(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// The first bytes of a mapping, and what runs code there from its first round on.
+fn window(mapping: &Mapping, size: usize) -> (Host, Runner<A64>) {
+    // SAFETY: the window holds only the mapping.
+    let memory = unsafe { Memory::new(mapping.0, mapping.0 + size as u64) };
+    let mut engine = engine();
+    engine.translate_after(0);
+    (Host { memory, counter: || 0, executable: Host::anywhere }, engine)
 }
 
 /// Runs through the table of `count` targets, `distance` apart, four times.
@@ -31,11 +41,7 @@ fn go_to_all(program: &[u32], count: usize, distance: usize) {
     }
     let mapping = Mapping::new(base, &image, size);
     LOG.invalidate(base..base + size as u64);
-    // SAFETY: the window holds only the mapping.
-    let memory = unsafe { Memory::new(mapping.0, mapping.0 + size as u64) };
-    let host = Host { memory, counter: || 0, executable: Host::anywhere };
-    let mut engine = engine();
-    engine.translate_after(0);
+    let (host, mut engine) = window(&mapping, size);
     let mut state = State::default();
     for round in 1..=4u64 {
         (state.pc, state.gpr[1], state.gpr[2]) = (base, base + table as u64, count as u64);
@@ -58,11 +64,7 @@ fn an_entry_of_a_linkage_table_leads_where_the_table_says() {
     for size in [0x4000, 0x3000] {
         let mapping = Mapping::new(base, &image[..size], size);
         LOG.invalidate(base..base + size as u64);
-        // SAFETY: the window holds only the mapping.
-        let memory = unsafe { Memory::new(mapping.0, mapping.0 + size as u64) };
-        let host = Host { memory, counter: || 0, executable: Host::anywhere };
-        let mut engine = engine();
-        engine.translate_after(0);
+        let (host, mut engine) = window(&mapping, size);
         let mut state = State::default();
         state.pc = base;
         let exit = engine.run(&mut state, &host, &AtomicU32::new(0));

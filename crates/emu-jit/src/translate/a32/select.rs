@@ -8,24 +8,23 @@ use crossdock_emu_guest::a32::action::{Action, Form};
 use crossdock_emu_guest::a32::{Instruction, Jump};
 use crossdock_emu_x64::{Mem, Reg, Size};
 
-/// SUB, RSB, ADD, MOV, MVN.
-const SUBTRACT: u8 = 2;
+/// RSB, MOV, MVN.
 const REVERSE: u8 = 3;
-const ADD: u8 = 4;
 const MOVE: u8 = 13;
 const INVERT: u8 = 15;
 
-/// Whether an instruction can be computed without a change of EFLAGS, whatever its condition is.
+/// Whether an instruction is computed in any case. Additions are not: they count, and what is read by the
+/// count would wait for the comparison.
 pub(super) fn is_selected(item: &Instruction) -> bool {
     let Action::Data { operation, sets: false, form } = item.action else { return false };
-    let registers = match (operation, form) {
-        (MOVE | INVERT, Form::Immediate) if item.rn != NO_BASE => [item.rd; 2],
-        (MOVE | INVERT, Form::Plain) => [item.rm; 2],
-        (REVERSE, Form::Immediate) => [item.rn; 2],
+    let operand = match (operation, form) {
+        (MOVE | INVERT, Form::Immediate) if item.rn != NO_BASE => item.rd,
+        (MOVE | INVERT, Form::Plain) => item.rm,
+        (REVERSE, Form::Immediate) => item.rn,
         _ => return false,
     };
     let is_plain = |register: u8| register < SINK && register != PC && register != NO_BASE;
-    item.jump == Jump::No && is_plain(item.rd) && registers.into_iter().all(is_plain)
+    item.jump == Jump::No && is_plain(item.rd) && is_plain(operand)
 }
 
 impl Translator<'_> {
@@ -49,31 +48,16 @@ impl Translator<'_> {
     /// `eax` = the result of an instruction of [`is_selected`]. Keeps EFLAGS.
     fn computed(&mut self, item: &Instruction) {
         let Action::Data { operation, form, .. } = item.action else { return };
-        let constant = item.imm as i32;
         match (operation, form) {
             (MOVE, Form::Immediate) => self.a.mov_imm(Reg::RAX, item.imm.into()),
             (INVERT, Form::Immediate) => self.a.mov_imm(Reg::RAX, (!item.imm).into()),
             (MOVE, _) => self.a.mov(Size::D, Reg::RAX, self.rm(item.rm)),
             (INVERT, _) => self.inverted(item.rm),
-            (ADD | SUBTRACT, Form::Immediate) => {
-                let n = self.held(item.rn, Reg::RAX);
-                let by = if operation == ADD { constant } else { constant.wrapping_neg() };
-                self.a.lea(Size::D, Reg::RAX, Mem::at(n, by));
-            }
             // -n is the complement of n, plus one.
-            (REVERSE, _) => {
+            _ => {
                 self.inverted(item.rn);
-                self.a.lea(Size::D, Reg::RAX, Mem::at(Reg::RAX, constant.wrapping_add(1)));
-            }
-            (_, _) => {
-                if operation == ADD {
-                    self.a.mov(Size::D, Reg::RAX, self.rm(item.rm));
-                } else {
-                    self.inverted(item.rm);
-                }
-                let n = self.held(item.rn, Reg::RCX);
-                let disp = if operation == ADD { 0 } else { 1 };
-                self.a.lea(Size::D, Reg::RAX, Mem { base: Reg::RAX, index: Some((n, 0)), disp });
+                let plus = (item.imm as i32).wrapping_add(1);
+                self.a.lea(Size::D, Reg::RAX, Mem::at(Reg::RAX, plus));
             }
         }
     }
